@@ -1,0 +1,46 @@
+# make demo   analyses data_samples/ and prints where the report page lies
+# make test   runs the tests
+# Both make the virtual environment and install what is missing. PYTHON and VENV may be set from outside.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= out/demo
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+INPUTS = pyproject.toml constraints.txt scripts/install_system.sh
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/vertecast analyze data_samples --out $(OUT)
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy --strict
+	$(VENV)/bin/lint-imports
+
+# The CPU build of torch comes from its own index and is several GB smaller; where that index cannot be reached,
+# the next step takes torch from the usual one.
+$(VENV)/.venv-made: $(INPUTS)
+	PYTHON=$(PYTHON) sh scripts/install_system.sh
+	$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --retries 0 --timeout 20 --no-deps -c constraints.txt --index-url $(TORCH_CPU_INDEX) torch \
+		|| echo "make: $(TORCH_CPU_INDEX) cannot be used here; torch comes from the usual index"
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.venv-made
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.venv-made
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out dist build
