@@ -1,0 +1,125 @@
+"""Levels, structures and leak compartments: the one table behind labels, codes and reports."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Final
+
+
+class Level(IntEnum):
+    """A vertebral level; the value is its number in the VerSe label convention.
+
+    Source of the numbers: Sekuboyina et al., VerSe 2020, doi 10.1016/j.media.2021.102166.
+    """
+
+    C1 = 1
+    C2 = 2
+    C3 = 3
+    C4 = 4
+    C5 = 5
+    C6 = 6
+    C7 = 7
+    T1 = 8
+    T2 = 9
+    T3 = 10
+    T4 = 11
+    T5 = 12
+    T6 = 13
+    T7 = 14
+    T8 = 15
+    T9 = 16
+    T10 = 17
+    T11 = 18
+    T12 = 19
+    L1 = 20
+    L2 = 21
+    L3 = 22
+    L4 = 23
+    L5 = 24
+    L6 = 25
+    S1 = 26
+    T13 = 28
+
+    @property
+    def is_thoracic(self) -> bool:
+        """True for T1 to T13."""
+        return Level.T1 <= self <= Level.T12 or self is Level.T13
+
+    @property
+    def is_lumbar(self) -> bool:
+        """True for L1 to L6."""
+        return Level.L1 <= self <= Level.L6
+
+
+CERVICAL: Final = tuple(Level(n) for n in range(1, 8))
+THORACIC: Final = tuple(Level(n) for n in range(8, 20))
+LUMBAR: Final = tuple(Level(n) for n in range(20, 25))
+CRANIAL_TO_CAUDAL: Final = (*CERVICAL, *THORACIC, Level.T13, *LUMBAR, Level.L6, Level.S1)
+"""Every level in order from the head down; variants T13 and L6 stand where they occur."""
+
+
+class Structure(IntEnum):
+    """What a voxel of the segmentation is. The body counts as it was without cement: cement lies over it."""
+
+    BACKGROUND = 0
+    BODY = 1
+    POSTERIOR = 2
+    SACRUM = 3
+    CANAL = 4
+    RIB = 5
+    DISC = 6
+    OTHER_BONE = 7
+
+
+class Compartment(StrEnum):
+    """Where cement lies that has left the bony outline of the treated vertebra."""
+
+    DISC_SUPERIOR = "disc_superior"
+    DISC_INFERIOR = "disc_inferior"
+    CANAL = "canal"
+    FORAMEN = "foramen"
+    PREVERTEBRAL = "prevertebral"
+    PARAVERTEBRAL_LEFT = "paravertebral_left"
+    PARAVERTEBRAL_RIGHT = "paravertebral_right"
+    VEIN = "vein"
+    NEEDLE_TRACT = "needle_tract"
+    DISTANT = "distant"
+
+
+class YeomType(StrEnum):
+    """Route of a leak: B basivertebral vein, S segmental vein, C cortical defect, D into the disc.
+
+    Source: Yeom et al., J Bone Joint Surg Br 2003;85:83-89; type D after later authors (PMC8449924).
+    """
+
+    BASIVERTEBRAL = "B"
+    SEGMENTAL = "S"
+    CORTICAL = "C"
+    DISC = "D"
+
+
+RIM_INSET_FRACTION: Final = 0.1
+"""Anterior and posterior points lie on the endplate, this share of its mid-sagittal depth inside the wall: the rim
+itself is round. One definition for what is measured and for what is simulated."""
+
+POSTERIOR_LABEL_OFFSET: Final = 100
+UNKNOWN_LEVEL_LABEL_START: Final = 40
+"""A vertebra of unknown level, V1, V2, ... from the top, is written as 41, 42, ... in the label map."""
+CEMENT_INSIDE_LABEL: Final = 200
+CEMENT_LEAKED_LABEL: Final = 201
+METAL_LABEL: Final = 210
+
+
+def label_name(label: int) -> str:
+    """Return the display name of a number in ``labels_<n>.nii.gz``.
+
+    Raises:
+        ValueError: the number has no meaning in the convention.
+    """
+    names = {CEMENT_INSIDE_LABEL: "cement inside", CEMENT_LEAKED_LABEL: "cement leaked", METAL_LABEL: "metal"}
+    if label in names:
+        return names[label]
+    number, suffix = (label - POSTERIOR_LABEL_OFFSET, " posterior") if label > POSTERIOR_LABEL_OFFSET else (label, "")
+    if UNKNOWN_LEVEL_LABEL_START < number < POSTERIOR_LABEL_OFFSET:
+        return f"V{number - UNKNOWN_LEVEL_LABEL_START}{suffix}"
+    return f"{Level(number).name}{suffix}"
