@@ -1,0 +1,147 @@
+"""The grid that a patient is drawn on, and the few solids that every bone is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vertecast import geometry
+from vertecast.anatomy import Structure
+
+Array: TypeAlias = npt.NDArray[np.float32]
+Coordinates: TypeAlias = tuple[Array, Array, Array]
+Box: TypeAlias = tuple[slice, slice, slice]
+
+TEXTURE_SIZE: Final = 96
+_texture_cache: dict[int, Array] = {}
+
+
+def texture(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Coloured noise, zero mean and unit deviation, cut at random from a periodic block (two octaves)."""
+    from scipy import ndimage
+
+    key = int(rng.integers(0, 4))
+    if key not in _texture_cache:
+        own = np.random.default_rng(key)
+        noise = np.zeros((TEXTURE_SIZE,) * 3, dtype=np.float32)
+        for sigma, weight in ((0.7, 0.7), (1.6, 0.5), (4.0, 0.35)):
+            octave = ndimage.gaussian_filter(own.standard_normal(noise.shape, dtype=np.float32), sigma, mode="wrap")
+            noise += weight * octave / octave.std()
+        _texture_cache[key] = noise / noise.std()
+    start = rng.integers(0, TEXTURE_SIZE, 3)
+    index = [(np.arange(n) + s) % TEXTURE_SIZE for n, s in zip(shape, start, strict=True)]
+    return _texture_cache[key][np.ix_(*index)]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Canvas:
+    """A growing picture: HU, structure and instance on one LPS-aligned isotropic grid."""
+
+    lps_from_index: geometry.FloatArray
+    hu: Array
+    structure: npt.NDArray[np.uint8]
+    instance: npt.NDArray[np.uint8]
+    spacing_mm: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spacing_mm = float(self.lps_from_index[0, 0])
+
+    @classmethod
+    def empty(cls, lps_from_index: geometry.FloatArray, shape: tuple[int, int, int]) -> Canvas:
+        """A canvas of air."""
+        return cls(
+            lps_from_index=lps_from_index,
+            hu=np.full(shape, -1000, dtype=np.float32),
+            structure=np.zeros(shape, dtype=np.uint8),
+            instance=np.zeros(shape, dtype=np.uint8),
+        )
+
+    def axes_lps_mm(self) -> Coordinates:
+        """Broadcastable LPS coordinates of the whole grid: shapes (i,1,1), (1,j,1), (1,1,k)."""
+        x, y, z = (
+            (self.lps_from_index[a, 3] + self.spacing_mm * np.arange(n)).astype(np.float32)
+            for a, n in enumerate(self.hu.shape)
+        )
+        return x[:, None, None], y[None, :, None], z[None, None, :]
+
+    def local(
+        self, lps_from_local: geometry.FloatArray, low: npt.ArrayLike, high: npt.ArrayLike
+    ) -> tuple[Box, Coordinates] | None:
+        """The part of the grid that holds a local box, with local coordinates; None when it lies outside."""
+        ends = np.array([low, high], dtype=np.float64)
+        corners = np.array([[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+        index = geometry.apply(geometry.inverse(self.lps_from_index) @ lps_from_local, corners)
+        start = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)
+        stop = np.minimum(np.ceil(index.max(axis=0)).astype(int) + 1, self.hu.shape)
+        if np.any(stop <= start):
+            return None
+        local_from_index = (geometry.inverse(lps_from_local) @ self.lps_from_index).astype(np.float32)
+        i, j, k = (np.arange(a, b, dtype=np.float32) for a, b in zip(start, stop, strict=True))
+        coordinates = tuple(
+            row[0] * i[:, None, None] + row[1] * j[None, :, None] + row[2] * k[None, None, :] + row[3]
+            for row in local_from_index[:3]
+        )
+        box = (slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2]))
+        return box, (coordinates[0], coordinates[1], coordinates[2])
+
+    def paint(self, box: Box, distance_mm: Array, value_hu: Array | float, label: Structure, instance: int = 0) -> None:
+        """Paint a solid given by its signed distance (positive inside), antialiased over one voxel."""
+        alpha = np.clip(distance_mm / self.spacing_mm + 0.5, 0, 1)
+        view = self.hu[box]
+        view += alpha * (value_hu - view)
+        inside = distance_mm > 0
+        self.structure[box][inside] = label
+        self.instance[box][inside] = instance
+
+
+def capsule(xyz: Coordinates, start: npt.ArrayLike, end: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
+    """Signed distance (mm, positive inside, approximate) of an ellipsoid swept along a segment."""
+    a, b = np.asarray(start, dtype=np.float32), np.asarray(end, dtype=np.float32)
+    r = np.asarray(radii, dtype=np.float32)
+    d = b - a
+    length2 = float(d @ d)
+    px, py, pz = xyz[0] - a[0], xyz[1] - a[1], xyz[2] - a[2]
+    if length2 > 0:
+        t = np.clip((px * d[0] + py * d[1] + pz * d[2]) / length2, 0, 1)
+        px, py, pz = px - t * d[0], py - t * d[1], pz - t * d[2]
+    rho = np.sqrt((px / r[0]) ** 2 + (py / r[1]) ** 2 + (pz / r[2]) ** 2)
+    return np.asarray((1 - rho) * r.min(), dtype=np.float32)
+
+
+def bone_hu(
+    distance_mm: Array, spongy_hu: Array | float, cortex_hu: Array | float, cortex_mm: float, spacing_mm: float
+) -> Array:
+    """HU of a bone from the depth under its surface: cortex over spongiosa, mixed over one voxel."""
+    share = np.clip((cortex_mm - distance_mm) / spacing_mm + 0.5, 0, 1) * min(1.0, 0.35 + cortex_mm / spacing_mm)
+    return np.asarray(spongy_hu + share * (cortex_hu - spongy_hu), dtype=np.float32)
+
+
+def stamp_tube(
+    canvas: Canvas, points_lps_mm: npt.ArrayLike, radii_mm: tuple[float, float, float]
+) -> tuple[Box, Array] | None:
+    """Signed distance of a tube along a polyline (n, 3) in LPS, with ellipsoidal section, on the box that holds it."""
+    points = np.asarray(points_lps_mm, dtype=np.float64)
+    r = np.asarray(radii_mm)
+    found = canvas.local(np.eye(4), points.min(axis=0) - r - 2, points.max(axis=0) + r + 2)
+    if found is None:
+        return None
+    box, (x, y, z) = found
+    distance = np.full(canvas.hu[box].shape, -5.0, dtype=np.float32)
+    start = np.array([s.start for s in box])
+    index = (points - canvas.lps_from_index[:3, 3]) / canvas.spacing_mm - start
+    reach = np.ceil(r / canvas.spacing_mm).astype(int) + 1
+    for p in index:
+        low = np.maximum(np.round(p).astype(int) - reach, 0)
+        high = np.minimum(np.round(p).astype(int) + reach + 1, distance.shape)
+        if np.any(high <= low):
+            continue
+        offsets = [
+            ((np.arange(a, b) - c) * canvas.spacing_mm / q) ** 2 for a, b, c, q in zip(low, high, p, r, strict=True)
+        ]
+        rho = np.sqrt(offsets[0][:, None, None] + offsets[1][None, :, None] + offsets[2][None, None, :])
+        part = distance[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+        np.maximum(part, (1 - rho) * r.min(), out=part)
+    return box, distance

@@ -1,0 +1,246 @@
+"""Crops for training: simulated patients kept in a pool, each seen through many different scanners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from vertecast import geometry
+from vertecast.anatomy import Structure
+from vertecast.simulation.canvas import texture
+from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, treat, with_cement
+from vertecast.simulation.hardware import Hardware, cage, metal_fraction, needles, screws_and_rods, stent
+from vertecast.simulation.population import moved, sample_spine
+from vertecast.simulation.streaks import metal_streaks
+from vertecast.simulation.tissue import Phantom, draw
+
+RIB_REACH_MM: Final = 50.0
+"""Ribs farther than this from their vertebra's centre carry no offset: they say nothing about it any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CropSettings:
+    """What a training crop looks like.
+
+    Attributes:
+        spacing_mm: Spacing of the isotropic grid.
+        phantom_shape: Voxels drawn for each patient.
+        crop: Edge of the cubic crop in voxels.
+        near_spine: Share of the crops that lie on a vertebra; the others lie anywhere.
+        pool: Patients kept in memory.
+        uses: Crops taken for each patient drawn.
+        treated_rate: Share of the patients with cement.
+        metal_rate: Share of the patients with needles, screws, a cage or stents.
+    """
+
+    spacing_mm: float = 1.5
+    phantom_shape: tuple[int, int, int] = (130, 130, 130)
+    crop: int = 80
+    near_spine: float = 0.85
+    pool: int = 24
+    uses: int = 10
+    treated_rate: float = 0.5
+    metal_rate: float = 0.06
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Patient:
+    """One drawn patient: HU as they are, and the truth for each voxel.
+
+    ``centers_index`` (n, 3): centre of each body in voxels of this grid, also of those outside it.
+    """
+
+    hu: npt.NDArray[np.float32]
+    structure: npt.NDArray[np.uint8]
+    instance: npt.NDArray[np.uint8]
+    cement: npt.NDArray[np.float32]
+    metal: npt.NDArray[np.uint8]
+    centers_index: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Crop:
+    """A training example, every array (i, j, k): HU, structure, cement, metal, offset (3, i, j, k) in mm, its weight."""
+
+    hu: npt.NDArray[np.float32]
+    structure: npt.NDArray[np.uint8]
+    cement: npt.NDArray[np.float32]
+    metal: npt.NDArray[np.uint8]
+    offset_mm: npt.NDArray[np.float32]
+    offset_weight: npt.NDArray[np.uint8]
+
+
+def draw_patient(rng: np.random.Generator, settings: CropSettings) -> Patient:
+    """Draw a patient in a random pose, around a random vertebra or the sacrum."""
+    lean = rng.normal(0, np.radians(6), 3)
+    turn = np.eye(3)
+    for axis, angle in zip(np.eye(3), lean, strict=True):
+        turn = turn @ geometry.rotation(axis, angle)
+    spine = moved(sample_spine(rng), geometry.affine(turn, [0, 0, 0]))
+    frames = [v.lps_from_local for v in spine.vertebrae] + [spine.lps_from_sacrum] * 3
+    weights = np.array([0.5] * 6 + [1.0] * (len(frames) - 6))
+    pick = int(rng.choice(len(frames), p=weights / weights.sum()))
+    shape = np.array(settings.phantom_shape)
+    extent = settings.spacing_mm * (shape - 1)
+    center = frames[pick][:3, 3] + rng.uniform(-0.12, 0.12, 3) * extent
+    grid = geometry.scaling_affine([settings.spacing_mm] * 3, center - extent / 2)
+    phantom = draw(spine, grid, settings.phantom_shape, rng)
+    whole = _whole_bodies(phantom)
+    treatments = _treatments(phantom, whole, rng) if rng.random() < settings.treated_rate else []
+    hu, cement = phantom.hu, np.zeros(phantom.hu.shape, dtype=np.float32)
+    if treatments:
+        cement = np.maximum(cement_fraction(phantom, treatments), leak_fraction(phantom, treatments))
+        hu = with_cement(hu, phantom, treatments, rng).astype(np.float32)
+    metal = np.zeros(hu.shape, dtype=np.float32)
+    if len(whole) and rng.random() < settings.metal_rate:
+        item = _hardware(phantom, whole, treatments, rng)
+        metal = metal_fraction(phantom, [item])
+        hu = metal_streaks(hu, metal, rng, spacing_mm=settings.spacing_mm, material=item.material)
+    centers = geometry.apply(geometry.inverse(grid), [v.lps_from_local[:3, 3] for v in spine.vertebrae])
+    return Patient(
+        hu=hu,
+        structure=phantom.structure,
+        instance=phantom.instance,
+        cement=cement.astype(np.float32),
+        metal=(metal > 0.3).astype(np.uint8),
+        centers_index=centers,
+    )
+
+
+def _whole_bodies(phantom: Phantom) -> npt.NDArray[np.intp]:
+    """Indices of the vertebrae whose bodies lie mostly inside the picture."""
+    counts = np.bincount(phantom.instance[phantom.structure == Structure.BODY], minlength=2)[1:]
+    return np.flatnonzero(counts > max(0.6 * counts.max(), 200))
+
+
+def _treatments(phantom: Phantom, whole: npt.NDArray[np.intp], rng: np.random.Generator) -> list[Treatment]:
+    """Cement in up to three of the bodies in view."""
+    picks = rng.choice(whole, size=min(len(whole), int(rng.integers(1, 4))), replace=False)
+    return [treat(phantom, int(n), rng) for n in picks]
+
+
+def _hardware(
+    phantom: Phantom, whole: npt.NDArray[np.intp], treatments: list[Treatment], rng: np.random.Generator
+) -> Hardware:
+    """Needles where there is cement, else screws and rods, a cage or stents."""
+    n = int(rng.choice(whole))
+    last = len(phantom.spine.vertebrae) - 1
+    draw = rng.random()
+    if treatments and draw < 0.5:
+        return needles(phantom, treatments[0], rng)
+    if draw < 0.75:
+        return screws_and_rods(phantom, range(n, min(n + int(rng.integers(2, 4)), last + 1)), rng)
+    return cage(phantom, n, rng) if n < last and draw < 0.9 else stent(phantom, n, rng)
+
+
+def _slab_matrix(count: int, thickness: float, increment: float, phase: float) -> npt.NDArray[np.float32]:
+    """(count, count) matrix: averages over slabs of ``thickness`` voxels every ``increment``, then linear in between."""
+    position = np.arange(count, dtype=np.float64)
+    centers = np.arange(phase - increment, count + increment, increment)
+    distance = np.abs(centers[:, None] - position[None, :])
+    slab = np.clip(thickness / 2 + 0.5 - distance, 0, 1)
+    empty = slab.sum(axis=1) == 0
+    slab[empty, np.clip(np.round(centers[empty]), 0, count - 1).astype(int)] = 1
+    slab /= slab.sum(axis=1, keepdims=True)
+    linear = np.clip(1 - np.abs(position[:, None] - centers[None, :]) / increment, 0, 1)
+    linear /= linear.sum(axis=1, keepdims=True)
+    return np.asarray(linear @ slab, dtype=np.float32)
+
+
+def scan(hu: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """See a crop through a random scanner, on the same grid: slices, kernel, noise, offset, clipping, field of view.
+
+    This is the quick stand-in for `acquisition.acquire`, wide on purpose.
+    """
+    from scipy import ndimage
+
+    image = hu.astype(np.float32)
+    if rng.random() < 0.5:
+        image = np.where(image > -300, image * rng.uniform(0.85, 1.15) + rng.normal(0, 15), image)
+    blur = rng.uniform(0.0, 0.9) / spacing_mm
+    for axis in (0, 1):
+        image = ndimage.gaussian_filter1d(image, blur, axis=axis)
+    thickness = float(rng.choice([0.6, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0], p=[0.12, 0.2, 0.16, 0.16, 0.18, 0.06, 0.12]))
+    increment = thickness * (1.0 if thickness > 2.5 else rng.choice([0.5, 0.8, 1.0]))
+    axis = 2 if rng.random() < 0.92 else int(rng.integers(0, 2))
+    step = max(increment / spacing_mm, 0.5)
+    matrix = _slab_matrix(image.shape[axis], thickness / spacing_mm, step, rng.uniform(0, step))
+    image = np.moveaxis(np.moveaxis(image, axis, -1) @ matrix.T, -1, axis)
+    kernel = rng.random()
+    if kernel < 0.4:
+        image = image + rng.uniform(0.1, 1.3) * (image - ndimage.gaussian_filter(image, rng.uniform(0.7, 1.4)))
+    image = image + _noise(image.shape, matrix, axis, rng)
+    if rng.random() < 0.2:
+        image = (
+            image
+            + rng.uniform(5, 40)
+            * texture(rng, (8, 8, 8))
+            .repeat(12, 0)
+            .repeat(12, 1)
+            .repeat(12, 2)[: image.shape[0], : image.shape[1], : image.shape[2]]
+        )
+    image = np.clip(image, -1024, 3071 if rng.random() < 0.7 else 8000)
+    if rng.random() < 0.15:
+        n, side = int(rng.integers(4, image.shape[0] // 3)), int(rng.integers(0, 6))
+        cut = [slice(None)] * 3
+        cut[side // 2] = slice(0, n) if side % 2 else slice(-n, None)
+        image[tuple(cut)] = -1000
+    return image
+
+
+def _noise(
+    shape: tuple[int, ...], matrix: npt.NDArray[np.float32], axis: int, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    from scipy import ndimage
+
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    grain = rng.uniform(0.0, 1.2)
+    if grain > 0.3:
+        noise = ndimage.gaussian_filter(noise, grain)
+    if axis == 2 and rng.random() < 0.5:
+        noise = noise @ matrix.T
+    level = rng.uniform(3, 30) if rng.random() < 0.75 else rng.uniform(30, 110)
+    return np.asarray(noise * (level / max(float(noise.std()), 1e-3)), dtype=np.float32)
+
+
+def take_crop(patient: Patient, rng: np.random.Generator, settings: CropSettings) -> Crop:
+    """Cut a crop at a random place, mirror it at random, scan it, and work out the offsets."""
+    size, shape = settings.crop, np.array(patient.hu.shape)
+    start = rng.integers(0, np.maximum(shape - size, 0) + 1)
+    if rng.random() < settings.near_spine:
+        inside = np.all((patient.centers_index > 0) & (patient.centers_index < shape), axis=1)
+        if inside.any():
+            center = patient.centers_index[rng.choice(np.flatnonzero(inside))]
+            jitter = rng.uniform(-0.3, 0.3, 3) * size
+            start = np.clip(np.round(center + jitter - size / 2), 0, np.maximum(shape - size, 0)).astype(int)
+    box = tuple(slice(int(s), int(s) + size) for s in start)
+    hu = scan(patient.hu[box], settings.spacing_mm, rng)
+    structure, instance = patient.structure[box], patient.instance[box]
+    index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop, dtype=np.float32) for s in box), indexing="ij"))
+    centers = np.vstack([np.zeros(3), patient.centers_index]).astype(np.float32)
+    offset = (np.moveaxis(centers[instance], -1, 0) - index) * settings.spacing_mm
+    own = np.isin(structure, (Structure.BODY, Structure.POSTERIOR)) & (instance > 0)
+    own |= (structure == Structure.RIB) & (instance > 0) & (np.linalg.norm(offset, axis=0) < RIB_REACH_MM)
+    arrays = [hu, structure, patient.cement[box], patient.metal[box], own.astype(np.uint8)]
+    if rng.random() < 0.5:  # the left-right mirror image of a patient is a patient
+        arrays = [a[::-1] for a in arrays]
+        offset = offset[:, ::-1] * np.array([-1, 1, 1], dtype=np.float32)[:, None, None, None]
+    hu, structure, cement, metal, weight = (np.ascontiguousarray(a) for a in arrays)
+    offset = np.ascontiguousarray(np.clip(offset, -80, 80) * weight)
+    return Crop(hu=hu, structure=structure, cement=cement, metal=metal, offset_mm=offset, offset_weight=weight)
+
+
+def crops(seed: int, settings: CropSettings) -> Iterator[Crop]:
+    """An endless stream of crops, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    pool: list[Patient] = []
+    while True:
+        pool.append(draw_patient(rng, settings))
+        if len(pool) > settings.pool:
+            pool.pop(0)
+        for _ in range(settings.uses):
+            yield take_crop(pool[int(rng.integers(len(pool)))], rng, settings)

@@ -1,0 +1,294 @@
+"""Simulated patients as studies: one CT, or one patient before and after treatment, with their truth."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+
+from vertecast import geometry
+from vertecast.anatomy import Compartment, Level
+from vertecast.errors import OutputError
+from vertecast.images import Mask, Volume
+from vertecast.simulation.acquisition import CtSettings, acquire, metal_streaks, sample_settings
+from vertecast.simulation.cement import Pattern, Treatment, treat, with_cement
+from vertecast.simulation.dicom_out import deterministic_uid, write_ct_series
+from vertecast.simulation.hardware import (
+    Hardware,
+    HardwareKind,
+    cage,
+    metal_fraction,
+    needles,
+    screws_and_rods,
+    stent,
+)
+from vertecast.simulation.population import sample_spine
+from vertecast.simulation.spine import Spine
+from vertecast.simulation.tissue import Phantom, draw
+from vertecast.simulation.truth import label_map, truth
+
+CaseKind: TypeAlias = Literal["ct", "patient"]
+Phase: TypeAlias = Literal["pre", "post"]
+
+GRID_MM: Final = 1.5
+"""Grid that patients are drawn on; borders are antialiased, so that they lie right below voxel size."""
+
+HALF_EXTENT_MM: Final = (225.0, 180.0)
+"""Largest half extent drawn to the left and to the front of the field's centre."""
+
+IN_FRONT_OF_SPINE_MM: Final = {"trunk": 45.0, "spine": 5.0}
+"""How far the field's centre lies in front of the column, for a whole section and for a small field."""
+
+SMALL_FIELD_MM: Final = 260.0
+BELOW_SACRAL_ENDPLATE_MM: Final = 45.0
+ABOVE_TOP_MM: Final = 18.0
+TREATED_SHARE: Final = 0.55
+HARDWARE_SHARE: Final = 0.12
+SACRUM_SHARE: Final = 0.75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreatmentPlan:
+    """Cement to inject; None leaves a choice to chance."""
+
+    vertebra_index: int
+    volume_ml: float | None = None
+    pattern: Pattern | None = None
+    leaks: tuple[Compartment, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanPlan:
+    """One scan of a patient: when, how, and what was done before."""
+
+    phase: Phase
+    settings: CtSettings
+    treatments: tuple[TreatmentPlan, ...] = ()
+    hardware: tuple[HardwareKind, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SimulatedScan:
+    """One CT study.
+
+    Attributes:
+        phase: Before or after the treatment.
+        volume: What the scanner gave.
+        labels: Truth on the volume's grid, numbers of ``labels_<n>.nii.gz``.
+        settings: The acquisition.
+        treatments, hardware: What was put into the patient.
+        lps_from_phantom_lps: (4, 4) place of the patient on the table in this scan.
+        study_instance_uid, series_instance_uid: Unique, and the same for the same seed.
+    """
+
+    phase: Phase
+    volume: Volume
+    settings: CtSettings
+    treatments: tuple[Treatment, ...]
+    hardware: tuple[Hardware, ...]
+    lps_from_phantom_lps: geometry.FloatArray
+    study_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SimulatedCase:
+    """A patient and the scans of it; all scans share the anatomy."""
+
+    seed: int
+    kind: CaseKind
+    phantom: Phantom
+    scans: tuple[SimulatedScan, ...]
+
+
+def simulate_case(seed: int, kind: CaseKind, *, matrix: int = 512) -> SimulatedCase:
+    """Simulate a random patient.
+
+    Args:
+        seed: Decides everything; the same seed gives the same bytes.
+        kind: "ct" for one scan, treated or not; "patient" for one before and one after the treatment.
+        matrix: Rows and columns of the images.
+    """
+    rng = np.random.default_rng([seed, 0])
+    spine = sample_spine(rng, fracture_rate=float(rng.choice([0.0, 0.3])) if kind == "ct" else 0.4)
+    visible = _sample_window(spine, rng)
+    settings = sample_settings(rng, matrix=matrix)
+    treatments = tuple(TreatmentPlan(vertebra_index=n) for n in _sample_treated(spine, visible, rng))
+    if kind == "patient":
+        after = replace(sample_settings(rng, matrix=matrix), center_offset_mm=settings.center_offset_mm)
+        plans = [
+            ScanPlan(phase="pre", settings=settings),
+            ScanPlan(phase="post", settings=after, treatments=treatments),
+        ]
+        return make_case(seed, kind, spine, visible, plans)
+    if rng.random() >= TREATED_SHARE:
+        treatments = ()
+    hardware: tuple[HardwareKind, ...] = ()
+    if rng.random() < HARDWARE_SHARE:
+        kinds: tuple[HardwareKind, ...] = ("screws and rods", "cage", "stent", "needle")
+        hardware = (kinds[rng.integers(4 if treatments else 3)],)
+    phase: Phase = "post" if treatments else "pre"
+    plan = ScanPlan(phase=phase, settings=settings, treatments=treatments, hardware=hardware)
+    return make_case(seed, kind, spine, visible, [plan])
+
+
+def make_case(
+    seed: int, kind: CaseKind, spine: Spine, visible: tuple[int, int], plans: Sequence[ScanPlan]
+) -> SimulatedCase:
+    """Draw a patient, treat and scan it as planned.
+
+    Args:
+        seed: Of everything that the plans leave open.
+        kind: Recorded with the case.
+        spine: The patient's spine.
+        visible: First and last vertebra (indices from 0) in view; one past the last one stands for the sacrum.
+        plans: The scans, in order.
+    """
+    grid, shape = _drawing_grid(spine, visible, plans)
+    phantom = draw(spine, grid, shape, np.random.default_rng([seed, 1]))
+    scans = tuple(_scan(seed, number, phantom, visible, plan) for number, plan in enumerate(plans))
+    return SimulatedCase(seed=seed, kind=kind, phantom=phantom, scans=scans)
+
+
+def write_study(case: SimulatedCase, directory: Path, *, labels: bool = True) -> tuple[Path, ...]:
+    """Write the scans of a case as DICOM studies with their truth.
+
+    Writes ``studies/<seed>_<phase>/*.dcm``, ``truth/<StudyInstanceUID>.json`` and, when asked,
+    ``truth/<StudyInstanceUID>.nii.gz``.
+
+    Returns:
+        The folders of the studies.
+
+    Raises:
+        OutputError: The directory cannot be written.
+    """
+    folders = []
+    for scan in case.scans:
+        folder = directory / "studies" / f"{case.seed:06d}_{scan.phase}"
+        truth_stem = directory / "truth" / scan.study_instance_uid
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            truth_stem.parent.mkdir(parents=True, exist_ok=True)
+            write_ct_series(case, scan, folder)
+            text = json.dumps(truth(case, scan), indent=1, allow_nan=False)
+            truth_stem.with_name(f"{scan.study_instance_uid}.json").write_text(text + "\n", encoding="utf-8")
+            if labels:
+                path = truth_stem.with_name(f"{scan.study_instance_uid}.nii.gz")
+                path.write_bytes(_nifti_bytes(label_map(case.phantom, scan)))
+        except OSError as error:
+            reason = error.strerror or "unknown reason"
+            raise OutputError(f"{folder} cannot be written ({reason}): check space and permissions") from error
+        folders.append(folder)
+    return tuple(folders)
+
+
+def _nifti_bytes(mask: Mask) -> bytes:
+    """A gzipped NIfTI label map, the same bytes for the same labels."""
+    import nibabel
+
+    ras_from_index = geometry.LPS_FROM_RAS @ mask.lps_from_index
+    image = nibabel.Nifti1Image(np.asarray(mask.labels, dtype=np.uint8), ras_from_index)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    return gzip.compress(image.to_bytes(), mtime=0)
+
+
+def _sample_window(spine: Spine, rng: np.random.Generator) -> tuple[int, int]:
+    """First and last vertebra in view: down to the sacrum in most scans, else some part of the column."""
+    count = len(spine.vertebrae)
+    if rng.random() < SACRUM_SHARE:
+        return count - int(rng.integers(5, 11)), count
+    first = int(rng.integers(2, count - 6))
+    return first, first + int(rng.integers(5, min(10, count - first)))
+
+
+def _sample_treated(spine: Spine, visible: tuple[int, int], rng: np.random.Generator) -> list[int]:
+    """One to three vertebrae well inside the view, broken ones first."""
+    inside = range(visible[0] + 1, min(visible[1], len(spine.vertebrae)))
+    order = sorted(inside, key=lambda n: (spine.vertebrae[n].grade == 0, rng.random()))
+    return sorted(order[: int(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1]))])
+
+
+def _drawing_grid(
+    spine: Spine, visible: tuple[int, int], plans: Sequence[ScanPlan]
+) -> tuple[geometry.FloatArray, tuple[int, int, int]]:
+    """The grid that holds every field of view of the plans around the visible part of the column."""
+    first, last = visible
+    field = max(plan.settings.pixel_mm * plan.settings.matrix for plan in plans)
+    shown = spine.vertebrae[first : last + 1]
+    centers = np.array([v.lps_from_local[:3, 3] for v in shown])
+    to_sacrum = last >= len(spine.vertebrae)
+    low = spine.lps_from_sacrum[2, 3] - BELOW_SACRAL_ENDPLATE_MM if to_sacrum else centers[-1, 2] - ABOVE_TOP_MM
+    high = centers[0, 2] + ABOVE_TOP_MM
+    front = IN_FRONT_OF_SPINE_MM["spine" if field < SMALL_FIELD_MM else "trunk"]
+    center = np.array([np.median(centers[:, 0]), np.median(centers[:, 1]) - front, (low + high) / 2])
+    center[:2] += plans[0].settings.center_offset_mm
+    half = np.array([*np.minimum(field / 2 + 5, HALF_EXTENT_MM), (high - low) / 2])
+    counts = np.ceil(2 * half / GRID_MM).astype(int)
+    origin = center - (counts - 1) * GRID_MM / 2
+    return geometry.scaling_affine([GRID_MM] * 3, origin), (int(counts[0]), int(counts[1]), int(counts[2]))
+
+
+def _scan(seed: int, number: int, phantom: Phantom, visible: tuple[int, int], plan: ScanPlan) -> SimulatedScan:
+    """Treat and scan; each scan finds the patient at another place on the table."""
+    rng = np.random.default_rng([seed, 2, number])
+    treatments = tuple(
+        treat(phantom, p.vertebra_index, rng, volume_ml=p.volume_ml, pattern=p.pattern, leaks=p.leaks)
+        for p in plan.treatments
+    )
+    hu = with_cement(phantom.hu, phantom, treatments, rng)
+    hardware = tuple(_implant(kind, phantom, visible, treatments, rng) for kind in plan.hardware)
+    for item in hardware:
+        metal = metal_fraction(phantom, [item])
+        hu = metal_streaks(
+            hu,
+            metal,
+            rng,
+            spacing_mm=phantom.spacing_mm,
+            material=item.material,
+            photons=float(np.exp(rng.uniform(np.log(3e4), np.log(1e6)))),
+        )
+    move = geometry.affine(np.eye(3), rng.uniform([-10, -10, -400], [10, 10, 400]).round(1))
+    settings = replace(plan.settings, center_offset_mm=(0.0, 0.0))
+    volume = acquire(hu, move @ phantom.lps_from_index, rng, settings=settings)
+    return SimulatedScan(
+        phase=plan.phase,
+        volume=replace(volume, frame_of_reference_uid=deterministic_uid(seed, number, "frame")),
+        settings=settings,
+        treatments=treatments,
+        hardware=hardware,
+        lps_from_phantom_lps=move,
+        study_instance_uid=deterministic_uid(seed, number, "study"),
+        series_instance_uid=deterministic_uid(seed, number, "series"),
+    )
+
+
+def _implant(
+    kind: HardwareKind,
+    phantom: Phantom,
+    visible: tuple[int, int],
+    treatments: Sequence[Treatment],
+    rng: np.random.Generator,
+) -> Hardware:
+    """Put metal somewhere into the visible part of the column, away from treated bodies where it can be."""
+    last = min(visible[1], len(phantom.spine.vertebrae)) - 1
+    treated = {t.vertebra_index for t in treatments}
+    free = [n for n in range(visible[0] + 1, last) if n not in treated] or [visible[0] + 1]
+    index = int(rng.choice(free))
+    if kind == "needle":
+        return needles(phantom, treatments[0], rng)
+    if kind == "cage":
+        return cage(phantom, index, rng)
+    if kind == "stent":
+        return stent(phantom, index, rng)
+    return screws_and_rods(phantom, range(index, min(index + int(rng.integers(2, 4)), last + 1)), rng)
+
+
+def is_plain(spine: Spine) -> bool:
+    """True for twelve thoracic and five lumbar vertebrae."""
+    levels = [v.level for v in spine.vertebrae]
+    return len(levels) == 17 and Level.T13 not in levels and Level.L6 not in levels
