@@ -1,0 +1,124 @@
+"""From a bundle's folder to its networks: verified weights as safetensors, which cannot run code.
+
+The folder follows the MONAI bundle specification: ``configs/metadata.json``, ``configs/inference.json``,
+``models/*.safetensors``, ``docs/README.md`` (the card), ``LICENSE``. The metadata lists under ``networks`` what each
+file of weights is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vertecast.errors import BundleError
+from vertecast.resources import METADATA, file_sha256, read_bundle, verify_bundle
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vertecast.segmentation.network import SpineNet
+
+LOCATOR: Final = "locator"
+OUTLINER: Final = "outliner"
+WEIGHTS: Final = {LOCATOR: "models/locator.safetensors", OUTLINER: "models/model.safetensors"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """One network of a bundle: its weights, the spacing of the grid it works on, its channels."""
+
+    path: Path
+    sha256: str
+    spacing_mm: float
+    widths: tuple[int, int, int, int]
+
+    def load(self) -> SpineNet:
+        """Build the network and load its weights, in float32 and evaluation mode.
+
+        Raises:
+            BundleError: the weights do not fit the network.
+        """
+        from safetensors.torch import load_file
+
+        from vertecast.segmentation.network import SpineNet
+
+        net = SpineNet(self.widths)
+        try:
+            net.load_state_dict({name: values.float() for name, values in load_file(self.path).items()})
+        except RuntimeError as error:
+            raise BundleError(f"{self.path}: does not fit the network ({error}); fetch the bundle again") from error
+        return net.eval()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A CT bundle whose weights match their sums: a coarse network that finds the spine, a fine one that outlines it."""
+
+    name: str
+    version: str
+    locator: NetworkSpec
+    outliner: NetworkSpec
+
+    @property
+    def models(self) -> tuple[tuple[str, str, str], ...]:
+        """Name, version and sha256 of each network, as reports print them."""
+        networks = ((LOCATOR, self.locator), (OUTLINER, self.outliner))
+        return tuple((f"{self.name}/{name}", self.version, network.sha256) for name, network in networks)
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Read and verify a bundle.
+
+        Raises:
+            BundleError: a file is missing, unreadable or altered.
+        """
+        info = read_bundle(folder)
+        verify_bundle(info)
+        try:
+            networks = json.loads((folder / METADATA).read_text(encoding="utf-8"))["networks"]
+            specs = {name: _spec(folder, networks[name], info.sha256) for name in (LOCATOR, OUTLINER)}
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{folder / METADATA}: key missing or wrong ({error}); fetch the bundle again") from error
+        return cls(name=info.name, version=info.version, locator=specs[LOCATOR], outliner=specs[OUTLINER])
+
+
+def _spec(folder: Path, entry: Mapping[str, Any], sha256: Mapping[str, str]) -> NetworkSpec:
+    a, b, c, d = (int(n) for n in entry["widths"])
+    return NetworkSpec(
+        path=folder / entry["weights"],
+        sha256=sha256[entry["weights"]],
+        spacing_mm=float(entry["spacing_mm"]),
+        widths=(a, b, c, d),
+    )
+
+
+def write_network(folder: Path, network: str, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Put one network's weights (float16) into a bundle and bring its metadata up to date.
+
+    Args:
+        folder: The bundle's folder with a ``configs/metadata.json`` that names the bundle and its version.
+        network: "locator" or "outliner".
+        state: The network's parameters.
+        facts: What the metadata says of it: ``spacing_mm``, ``widths``, the training's steps and scores.
+
+    Raises:
+        BundleError: the metadata cannot be read.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    path = folder / METADATA
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read ({type(error).__name__}); write it before the weights") from error
+    weights = WEIGHTS[network]
+    (folder / weights).parent.mkdir(parents=True, exist_ok=True)
+    half = {name: values.detach().cpu().to(torch.float16).contiguous() for name, values in state.items()}
+    save_file(half, folder / weights)
+    metadata.setdefault("networks", {})[network] = {"weights": weights, **facts}
+    metadata.setdefault("sha256", {})[weights] = file_sha256(folder / weights)
+    path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")

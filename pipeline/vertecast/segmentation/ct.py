@@ -1,0 +1,203 @@
+"""CT in, vertebrae and cement out: a coarse network finds the spine, a fine one outlines it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from vertecast import geometry
+from vertecast.anatomy import Structure
+from vertecast.errors import UnsupportedError
+from vertecast.images import Segmentation, Volume
+from vertecast.segmentation.bundle import Bundle
+from vertecast.segmentation.grid import inside_image, resampled, run_tiled
+from vertecast.segmentation.instances import separate
+
+if TYPE_CHECKING:
+    from vertecast.segmentation.network import SpineNet
+
+Array: TypeAlias = npt.NDArray[np.float32]
+
+MARGIN_MM: Final = ((55.0, 55.0), (35.0, 75.0), (30.0, 30.0))
+"""Room left around the located bodies (left-right, front-back, down-up): arches, rib heads, leaks, the sacrum."""
+
+SMALL_VOLUME_MM: Final = 200.0
+"""An image no larger than this in every direction is its own box."""
+
+LOCATED_ML: Final = 3.0
+"""A located piece smaller than this is not taken for a spine."""
+
+TILE_VOXELS: Final = 112
+OVERLAP_VOXELS: Final = 16
+CONFIDENT: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Maps:
+    """What the fine network says: class probabilities (s, i, j, k), cement, metal, offsets (3, i, j, k) in mm."""
+
+    structure: Array
+    cement: Array
+    metal: Array
+    offset_mm: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CtSegmenter:
+    """The two networks of a CT bundle, loaded once.
+
+    Attributes:
+        bundle: Where they come from.
+        locator, outliner: The coarse and the fine network.
+        passes: 1, or 2 to run the mirror image too; how well they agree goes into each vertebra's confidence.
+    """
+
+    bundle: Bundle
+    locator: SpineNet
+    outliner: SpineNet
+    passes: int = 2
+
+    @classmethod
+    def load(cls, folder: Path, *, passes: int = 2) -> CtSegmenter:
+        """Load and verify a bundle.
+
+        Raises:
+            BundleError: it is missing, altered or does not fit.
+        """
+        bundle = Bundle.open(folder)
+        return cls(bundle=bundle, locator=bundle.locator.load(), outliner=bundle.outliner.load(), passes=passes)
+
+    def segment(self, volume: Volume) -> Segmentation:
+        """Find and outline the spine.
+
+        Raises:
+            UnsupportedError: no vertebra in the image.
+        """
+        grid, shape, near = self._box(volume)
+        hu = resampled(volume, grid, shape)
+        maps, agreement = self._outline(hu, near)
+        structure = maps.structure.argmax(0).astype(np.uint8)
+        spacing = self.bundle.outliner.spacing_mm
+        instances = separate(structure, maps.offset_mm, spacing)
+        count = len(instances.centers_index)
+        if not count:
+            raise UnsupportedError(
+                "no vertebra was found in this CT; if it shows a spine, check its orientation and units"
+            )
+        beyond = ndimage.binary_dilation(~inside_image(volume, grid, shape), iterations=1)
+        body = np.where(structure == Structure.BODY, instances.labels, 0)
+        touches = tuple(bool((beyond & (body == n + 1)).any()) for n in range(count))
+        return Segmentation(
+            lps_from_index=grid,
+            structure=structure,
+            instance=instances.labels,
+            body_probability=maps.structure[Structure.BODY].astype(np.float16),
+            cement_probability=maps.cement.astype(np.float16),
+            metal_probability=maps.metal.astype(np.float16),
+            instance_confidence=tuple(self._confidence(maps, agreement, body == n + 1) for n in range(count)),
+            touches_border=touches,
+            models=self.bundle.models,
+        )
+
+    def _box(self, volume: Volume) -> tuple[geometry.FloatArray, tuple[int, int, int], npt.NDArray[np.bool_] | None]:
+        """The fine grid round the spine, and which of its voxels are near it (None: all of them)."""
+        fine = self.bundle.outliner.spacing_mm
+        whole, whole_shape = geometry.aligned_grid(volume.lps_from_index, volume.shape, fine)
+        if max(whole_shape) * fine <= SMALL_VOLUME_MM:
+            return whole, whole_shape, None
+        coarse, coarse_shape = geometry.aligned_grid(
+            volume.lps_from_index, volume.shape, self.bundle.locator.spacing_mm
+        )
+        body = self._locate(resampled(volume, coarse, coarse_shape))
+        found = np.argwhere(body)
+        if not len(found):
+            raise UnsupportedError("no spine was found in this CT; if it shows one, check its orientation and units")
+        margin = np.array(MARGIN_MM)
+        low = geometry.apply(coarse, found.min(axis=0) - 0.5) - margin[:, 0]
+        high = geometry.apply(coarse, found.max(axis=0) + 0.5) + margin[:, 1]
+        start = np.clip(np.floor((low - whole[:3, 3]) / fine).astype(int), 0, np.array(whole_shape) - 1)
+        stop = np.clip(np.ceil((high - whole[:3, 3]) / fine).astype(int) + 1, start + 1, whole_shape)
+        grid = geometry.scaling_affine([fine] * 3, whole[:3, 3] + start * fine)
+        size = stop - start
+        shape = (int(size[0]), int(size[1]), int(size[2]))
+        reach = round(max(margin.max(axis=1)) / self.bundle.locator.spacing_mm)
+        wide = ndimage.maximum_filter(body.astype(np.float32), size=reach, mode="constant")
+        near = geometry.resample(wide, coarse, grid, shape, order=0) > 0
+        return grid, shape, near
+
+    def _locate(self, hu: Array) -> npt.NDArray[np.bool_]:
+        """Bodies on the coarse grid: the large pieces and what is not much smaller."""
+        probability = _softmax(self._run(self.locator, hu, None)[: len(Structure)])
+        pieces, count = ndimage.label(probability[Structure.BODY] > CONFIDENT, structure=np.ones((3, 3, 3)))
+        if not count:
+            return np.zeros(hu.shape, dtype=bool)
+        volume_ml = np.bincount(pieces.ravel()) * self.bundle.locator.spacing_mm**3 / 1000
+        volume_ml[0] = 0
+        keep = volume_ml >= max(LOCATED_ML, 0.1 * volume_ml.max())
+        return np.asarray(keep[pieces])
+
+    def _outline(self, hu: Array, near: npt.NDArray[np.bool_] | None) -> tuple[_Maps, Array | None]:
+        """Maps of the fine network; with two passes, their mean and how far the bodies differ."""
+        first = _maps(self._run(self.outliner, hu, near))
+        if self.passes == 1:
+            return first, None
+        flipped_near = None if near is None else near[::-1]
+        second = _maps(self._run(self.outliner, hu[::-1], flipped_near)[:, ::-1])
+        second.offset_mm[0] *= -1
+        difference = np.abs(first.structure[Structure.BODY] - second.structure[Structure.BODY])
+        for name in ("structure", "cement", "metal", "offset_mm"):
+            mean = getattr(first, name)
+            mean += getattr(second, name)
+            mean *= 0.5
+        return first, difference
+
+    def _run(self, net: SpineNet, hu: Array, near: npt.NDArray[np.bool_] | None) -> Array:
+        import torch
+
+        from vertecast.segmentation.network import OUTPUT_CHANNELS, STRIDE
+
+        def forward(tile: Array) -> Array:
+            with torch.inference_mode():
+                return np.asarray(net(torch.from_numpy(np.ascontiguousarray(tile))[None, None])[0].numpy())
+
+        return run_tiled(
+            forward,
+            hu,
+            channels=OUTPUT_CHANNELS,
+            largest=TILE_VOXELS,
+            overlap=OVERLAP_VOXELS,
+            stride=STRIDE,
+            wanted=near,
+        )
+
+    @staticmethod
+    def _confidence(maps: _Maps, difference: Array | None, body: npt.NDArray[np.bool_]) -> float:
+        """Mean probability over the body, less the mean difference of the two passes."""
+        probability = float(maps.structure[Structure.BODY][body].mean())
+        doubt = 0.0 if difference is None else float(difference[body].mean())
+        return float(np.clip(probability - doubt, 0.0, 1.0))
+
+
+def _softmax(logits: Array) -> Array:
+    shifted = np.exp(logits - logits.max(axis=0, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=0, keepdims=True), dtype=np.float32)
+
+
+def _maps(output: Array) -> _Maps:
+    """Logits to probabilities and millimetres; voxels that no tile covered are background."""
+    from vertecast.segmentation.network import CEMENT_CHANNEL, METAL_CHANNEL, OFFSET_CHANNELS, OFFSET_SCALE_MM
+
+    skipped = ~output.any(axis=0)
+    structure = _softmax(output[: len(Structure)])
+    structure[:, skipped] = 0
+    structure[Structure.BACKGROUND, skipped] = 1
+    sigmoid = 1 / (1 + np.exp(-np.clip(output[[CEMENT_CHANNEL, METAL_CHANNEL]], -30, 30)))
+    sigmoid[:, skipped] = 0
+    return _Maps(
+        structure=structure, cement=sigmoid[0], metal=sigmoid[1], offset_mm=output[OFFSET_CHANNELS] * OFFSET_SCALE_MM
+    )

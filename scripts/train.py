@@ -1,0 +1,33 @@
+"""Train a bundle: ``python scripts/train.py configs/train/ct_outliner.yaml --out runs/ct_outliner``. Resumes by itself."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vertecast.training import Trainer, TrainSettings
+
+
+def main() -> None:
+    """Train to the end of the schedule, print the held-out scores and, if asked, write the bundle."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run: last.pt, curves.csv")
+    parser.add_argument("--steps", type=int, help="train to this many steps instead of the schedule's")
+    parser.add_argument("--bundle", type=Path, help="bundle that takes the weights at the end, as models/ct_spine")
+    parser.add_argument("--export-only", action="store_true", help="no further step: score and write what the run has")
+    arguments = parser.parse_args()
+    settings = TrainSettings.load(arguments.config)
+    if arguments.steps:
+        settings = settings.model_copy(update={"steps": arguments.steps})
+    trainer = Trainer(settings, arguments.out)
+    if not arguments.export_only:
+        trainer.run()
+    scores = trainer.validate()
+    print(scores)
+    if arguments.bundle:
+        trainer.export(arguments.bundle, scores)
+
+
+if __name__ == "__main__":
+    main()
