@@ -16,6 +16,10 @@ Coordinates: TypeAlias = tuple[Array, Array, Array]
 Box: TypeAlias = tuple[slice, slice, slice]
 
 TEXTURE_SIZE: Final = 96
+OUTSIDE_MM: Final = -9.0
+"""Signed distance of empty space: any value far enough from a surface serves."""
+CAPSULE_MARGIN_MM: Final = 2.5
+"""A capsule is worked out this far beyond its surface, enough for antialiasing on grids up to 4 mm."""
 _texture_cache: dict[int, Array] = {}
 
 
@@ -67,13 +71,12 @@ class Canvas:
         )
         return x[:, None, None], y[None, :, None], z[None, None, :]
 
-    def local(
-        self, lps_from_local: geometry.FloatArray, low: npt.ArrayLike, high: npt.ArrayLike
-    ) -> tuple[Box, Coordinates] | None:
-        """The part of the grid that holds a local box, with local coordinates; None when it lies outside."""
+    def local(self, lps_from_local: geometry.FloatArray, low: npt.ArrayLike, high: npt.ArrayLike) -> Region | None:
+        """The part of the grid that holds a local box; None when it lies outside."""
+        index_from_local = geometry.inverse(self.lps_from_index) @ lps_from_local
         ends = np.array([low, high], dtype=np.float64)
         corners = np.array([[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
-        index = geometry.apply(geometry.inverse(self.lps_from_index) @ lps_from_local, corners)
+        index = geometry.apply(index_from_local, corners)
         start = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)
         stop = np.minimum(np.ceil(index.max(axis=0)).astype(int) + 1, self.hu.shape)
         if np.any(stop <= start):
@@ -84,8 +87,13 @@ class Canvas:
             row[0] * i[:, None, None] + row[1] * j[None, :, None] + row[2] * k[None, None, :] + row[3]
             for row in local_from_index[:3]
         )
-        box = (slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2]))
-        return box, (coordinates[0], coordinates[1], coordinates[2])
+        region_from_local = index_from_local.copy()
+        region_from_local[:3, 3] -= start
+        return Region(
+            box=(slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2])),
+            xyz=(coordinates[0], coordinates[1], coordinates[2]),
+            region_from_local=region_from_local,
+        )
 
     def paint(self, box: Box, distance_mm: Array, value_hu: Array | float, label: Structure, instance: int = 0) -> None:
         """Paint a solid given by its signed distance (positive inside), antialiased over one voxel."""
@@ -95,6 +103,50 @@ class Canvas:
         inside = distance_mm > 0
         self.structure[box][inside] = label
         self.instance[box][inside] = instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Region:
+    """The part of the canvas round a bone, with the bone's local coordinates of each voxel (mm)."""
+
+    box: Box
+    xyz: Coordinates
+    region_from_local: geometry.FloatArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxel counts of the region."""
+        return self.xyz[0].shape
+
+    def nothing(self) -> Array:
+        """A distance map of empty space, to add solids to."""
+        return np.full(self.shape, OUTSIDE_MM, dtype=np.float32)
+
+    def part(self, low: npt.ArrayLike, high: npt.ArrayLike) -> Box | None:
+        """The slices of this region that hold a local box; None when it lies outside."""
+        ends = np.array([low, high], dtype=np.float64)
+        corners = np.array([[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+        index = geometry.apply(self.region_from_local, corners)
+        start = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)
+        stop = np.minimum(np.ceil(index.max(axis=0)).astype(int) + 1, self.shape)
+        if np.any(stop <= start):
+            return None
+        return (slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2]))
+
+    def add(self, solid: Array, start: npt.ArrayLike, end: npt.ArrayLike, radii: npt.ArrayLike) -> None:
+        """Unite a solid with a `capsule`, working only where the capsule is."""
+        ends = np.array([start, end], dtype=np.float64)
+        reach = np.asarray(radii, dtype=np.float64) + CAPSULE_MARGIN_MM
+        part = self.part(ends.min(axis=0) - reach, ends.max(axis=0) + reach)
+        if part is not None:
+            x, y, z = (c[part] for c in self.xyz)
+            np.maximum(solid[part], capsule((x, y, z), start, end, radii), out=solid[part])
+
+    def capsule(self, start: npt.ArrayLike, end: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
+        """A `capsule` alone on the region."""
+        solid = self.nothing()
+        self.add(solid, start, end, radii)
+        return solid
 
 
 def capsule(xyz: Coordinates, start: npt.ArrayLike, end: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
@@ -128,8 +180,7 @@ def stamp_tube(
     found = canvas.local(np.eye(4), points.min(axis=0) - r - 2, points.max(axis=0) + r + 2)
     if found is None:
         return None
-    box, (x, y, z) = found
-    distance = np.full(canvas.hu[box].shape, -5.0, dtype=np.float32)
+    box, distance = found.box, found.nothing()
     start = np.array([s.start for s in box])
     index = (points - canvas.lps_from_index[:3, 3]) / canvas.spacing_mm - start
     reach = np.ceil(r / canvas.spacing_mm).astype(int) + 1

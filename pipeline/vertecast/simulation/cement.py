@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -92,6 +92,7 @@ def treat(
     volume_ml: float | None = None,
     pattern: Pattern | None = None,
     leaks: Sequence[Compartment] | None = None,
+    leak_volumes_ml: Sequence[float] | None = None,
 ) -> Treatment:
     """Inject cement into one vertebra.
 
@@ -103,9 +104,10 @@ def treat(
         pattern: How the front advances, or None for a random choice.
         leaks: Compartments to leak into; None draws them with published frequencies. A compartment that has no room
             beside this body stays empty: ``Treatment.leaks`` says what was made.
+        leak_volumes_ml: Volume aimed at for each of ``leaks``; None draws them log-uniform.
 
     Raises:
-        ValueError: The vertebra's body is not drawn on the phantom's grid.
+        ValueError: The vertebra's body is not drawn on the phantom's grid, or volumes do not match the leaks.
     """
     site = site_of(phantom, vertebra_index)
     pattern = pattern or ("compact" if rng.random() < 0.5 else "interdigitated")
@@ -117,7 +119,10 @@ def treat(
     inside, front = _fill_body(site, tips, volume_ml, pattern, rng)
     if leaks is None:
         leaks = random_compartments(has_cleft(site), rng)
-    found = _leak(site, inside, front, tips, leaks, rng)
+    if leak_volumes_ml is None:
+        leak_volumes_ml = [random_volume_ml(rng) for _ in leaks]
+    injection = Injection(front=front, tips_local_mm=tips, taken=inside > 0)
+    found = _leak(site, injection, dict(zip(leaks, leak_volumes_ml, strict=True)), rng)
     for leak in found:
         inside[tuple(leak.channel.T)] = np.maximum(inside[tuple(leak.channel.T)], 0.8)
     deposit = site.deposit(inside)
@@ -187,21 +192,15 @@ def _fill_body(
 
 
 def _leak(
-    site: Site,
-    inside: FloatGrid,
-    front: Arrival,
-    tips: FloatArray,
-    compartments: Sequence[Compartment],
-    rng: np.random.Generator,
+    site: Site, injection: Injection, volumes_ml: Mapping[Compartment, float], rng: np.random.Generator
 ) -> list[Leak]:
-    taken = inside > 0
+    """Grow one leak after the other; none enters what holds cement already."""
     found = []
-    for compartment in compartments:
-        injection = Injection(front=front, tips_local_mm=tips, taken=taken)
-        leak = make_leak(site, injection, compartment, random_volume_ml(rng), rng)
+    for compartment, volume_ml in volumes_ml.items():
+        leak = make_leak(site, injection, compartment, volume_ml, rng)
         if leak is not None:
             found.append(leak)
-            taken = taken | (leak.fraction > 0)
+            injection = replace(injection, taken=injection.taken | (leak.fraction > 0))
     return found
 
 

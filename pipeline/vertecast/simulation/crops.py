@@ -64,7 +64,7 @@ class Patient:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Crop:
-    """A training example, every array (i, j, k): HU, structure, cement, metal, offset (3, i, j, k) in mm, its weight."""
+    """A training example; every array is (i, j, k), the offset (3, i, j, k) in mm."""
 
     hu: npt.NDArray[np.float32]
     structure: npt.NDArray[np.uint8]
@@ -138,7 +138,7 @@ def _hardware(
 
 
 def _slab_matrix(count: int, thickness: float, increment: float, phase: float) -> npt.NDArray[np.float32]:
-    """(count, count) matrix: averages over slabs of ``thickness`` voxels every ``increment``, then linear in between."""
+    """(count, count) matrix: means over slabs of ``thickness`` every ``increment`` voxels, then linear in between."""
     position = np.arange(count, dtype=np.float64)
     centers = np.arange(phase - increment, count + increment, increment)
     distance = np.abs(centers[:, None] - position[None, :])

@@ -58,6 +58,7 @@ COMPARTMENT_SHARE: Final[Mapping[YeomType, Mapping[Compartment, float]]] = {
 }
 """Where each type ends. An assumption: a spread that shows every compartment, not a published frequency."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LeakTruth:
     """One leak as it was made. ``yeom_type`` is None where the classification has no type (needle tract)."""

@@ -14,13 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast import geometry
-from vertecast.anatomy import Level
+from vertecast.anatomy import RIM_INSET_FRACTION, Level
 from vertecast.results import Endplate, Place, SixPoints
 
 Array = npt.NDArray[np.floating]
-
-RIM_INSET_FRACTION: Final = 0.1
-"""Anterior and posterior points lie on the endplate, this share of its depth inside the wall: the rim itself is round."""
 
 RIM_FILLET_MM: Final = 1.2
 """Radius over which wall and endplate are rounded into each other; smaller than the inset of the six points."""
@@ -78,7 +75,7 @@ class BodyShape:
         mean = (self.anterior_mm + self.posterior_mm) / 2
         sag = self.middle_mm - mean
         tilt = (self.anterior_mm - self.posterior_mm) * (t - 0.5)
-        return mean / 2 + share * (tilt + sag * bump + self.tilt_coronal * x)
+        return np.asarray(mean / 2 + share * (tilt + sag * bump + self.tilt_coronal * x))
 
     def superior_mm(self, x: Array, y: Array) -> Array:
         """Height z of the superior endplate over (x, y)."""
@@ -102,7 +99,7 @@ class BodyShape:
         return np.where(rho > 0.05, (1 - rho) * radius / np.maximum(rho, 0.05), self.depth_mm / 2)
 
     def signed_distance_mm(self, x: Array, y: Array, z: Array) -> Array:
-        """Approximate signed distance to the body's surface, positive inside; exact zero on endplates inside the rim."""
+        """Approximate signed distance to the surface, positive inside; exactly 0 on the endplates inside the rim."""
         plate = np.minimum(self.superior_mm(x, y) - z, z - self.inferior_mm(x, y))
         wall = self.wall_distance_mm(x, y, z)
         blend = np.clip(RIM_FILLET_MM - np.abs(plate - wall), 0.0, None)

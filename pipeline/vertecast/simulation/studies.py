@@ -60,6 +60,7 @@ class TreatmentPlan:
     volume_ml: float | None = None
     pattern: Pattern | None = None
     leaks: tuple[Compartment, ...] | None = None
+    leak_volumes_ml: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,8 +193,8 @@ def _nifti_bytes(mask: Mask) -> bytes:
     import nibabel
 
     ras_from_index = geometry.LPS_FROM_RAS @ mask.lps_from_index
-    image = nibabel.Nifti1Image(np.asarray(mask.labels, dtype=np.uint8), ras_from_index)  # type: ignore[no-untyped-call]
-    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    image = nibabel.Nifti1Image(np.asarray(mask.labels, dtype=np.uint8), ras_from_index)
+    image.header.set_xyzt_units("mm")
     return gzip.compress(image.to_bytes(), mtime=0)
 
 
@@ -237,7 +238,15 @@ def _scan(seed: int, number: int, phantom: Phantom, visible: tuple[int, int], pl
     """Treat and scan; each scan finds the patient at another place on the table."""
     rng = np.random.default_rng([seed, 2, number])
     treatments = tuple(
-        treat(phantom, p.vertebra_index, rng, volume_ml=p.volume_ml, pattern=p.pattern, leaks=p.leaks)
+        treat(
+            phantom,
+            p.vertebra_index,
+            rng,
+            volume_ml=p.volume_ml,
+            pattern=p.pattern,
+            leaks=p.leaks,
+            leak_volumes_ml=p.leak_volumes_ml,
+        )
         for p in plan.treatments
     )
     hu = with_cement(phantom.hu, phantom, treatments, rng)

@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from vertecast import geometry
 from vertecast.anatomy import Structure
-from vertecast.simulation.canvas import Array, Canvas, bone_hu, stamp_tube, texture
-from vertecast.simulation.skeleton import BoneLook, draw_pelvis, draw_spine
+from vertecast.simulation.bone import BoneLook
+from vertecast.simulation.canvas import Array, Box, Canvas, bone_hu, stamp_tube, texture
+from vertecast.simulation.pelvis import draw_pelvis
+from vertecast.simulation.skeleton import draw_spine
 from vertecast.simulation.spine import Spine
 
 
@@ -156,18 +158,24 @@ class _Trunk:
                 )
             )
         for cx, cy, cz, rx, ry, rz, value in blobs:
-            k = np.abs(self.z[0, 0] - cz) < rz
-            if not k.any():
+            part = self._part((cx, cy, cz), (rx, ry, rz))
+            if part is None:
                 continue
-            rho = (
-                ((self.x[:, :, k] - cx) / rx) ** 2
-                + ((self.y[:, :, k] - cy) / ry) ** 2
-                + ((self.z[:, :, k] - cz) / rz) ** 2
-            )
-            inside = (rho < 1) & cavity[:, :, k]
-            part = hu[:, :, k]
-            part[inside] = value
-            hu[:, :, k] = part
+            x, y, z = self.x[:, :, part[2]], self.y[:, :, part[2]], self.z[:, :, part[2]]
+            rho = ((x[part[0]] - cx) / rx) ** 2 + ((y[:, part[1]] - cy) / ry) ** 2 + ((z - cz) / rz) ** 2
+            hu[part][(rho < 1) & cavity[part]] = value
+
+    def _part(self, center: tuple[float, float, float], radii: tuple[float, float, float]) -> Box | None:
+        """The slices that hold an ellipsoid, given relative to the column's centre; None when it lies outside."""
+        slices = []
+        for coordinate, c, r, axis in zip((self.x, self.y, self.z), center, radii, range(3), strict=True):
+            other = tuple(a for a in range(3) if a != axis)
+            low, high = coordinate.min(axis=other), coordinate.max(axis=other)
+            inside = np.flatnonzero((high >= c - r) & (low <= c + r))
+            if not len(inside):
+                return None
+            slices.append(slice(int(inside[0]), int(inside[-1]) + 1))
+        return slices[0], slices[1], slices[2]
 
     def _lungs(self, cavity: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
         dome = self.chest_z_mm + rng.uniform(-5, 40)
@@ -215,7 +223,7 @@ class _Trunk:
                     -1,
                 )
                 column = np.interp(at, self.z[0, 0], self.origin_y)
-                tube = stamp_tube(self.canvas, points + [0, column, at], (1.6, 1.6, 3.0))
+                tube = stamp_tube(self.canvas, np.add(points, [0, column, at]), (1.6, 1.6, 3.0))
                 if tube is not None:
                     box, distance = tube
                     view = hu[box]
