@@ -1,0 +1,99 @@
+"""CT volumes that are no DICOM: NIfTI, MetaImage, NRRD."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from vertecast import geometry
+from vertecast.dicom.checks import AIR_HU, check_finite
+from vertecast.dicom.sources import cause
+from vertecast.errors import GeometryError, UnreadableError, UnsupportedError
+
+MM_PER_UNIT: Final = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+"""NIfTI units of length; most writers leave "unknown" and mean mm."""
+
+Values = npt.NDArray[np.generic]
+
+
+def read_volume_file(path: Path) -> tuple[npt.NDArray[np.int16], geometry.FloatArray]:
+    """Read a volume.
+
+    Returns:
+        Values rounded to whole HU, at least -1024, (i, j, k), and the (4, 4) affine to LPS mm.
+
+    Raises:
+        UnreadableError: the file is damaged.
+        UnsupportedError: it is no volume of numbers, or holds NaN.
+        GeometryError: it says nothing about orientation, or its affine is degenerate.
+    """
+    values, lps_from_index, slope, intercept = (
+        _read_nifti(path) if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk(path)
+    )
+    if values.dtype.kind not in "iuf":
+        raise UnsupportedError("its voxels are no plain numbers (colour or complex); give the CT itself")
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 3 or min(values.shape) < 2:
+        raise UnsupportedError(f"its size {_times(values.shape)} is no volume; give one three-dimensional CT")
+    check_finite(values)
+    if not np.all(np.isfinite(lps_from_index)) or geometry.voxel_volume_mm3(lps_from_index) <= 0:
+        raise GeometryError("its affine is degenerate; write the file again from the original images")
+    return _to_hu(values, slope, intercept), lps_from_index
+
+
+def _to_hu(values: Values, slope: float, intercept: float) -> npt.NDArray[np.int16]:
+    """Whole HU, slice by slice, so that no second full-size float array is held."""
+    hu = np.empty(values.shape, np.int16, order="F")
+    limit = np.iinfo(np.int16).max
+    for k in range(values.shape[2]):
+        plane = values[:, :, k].astype(np.float64)
+        hu[:, :, k] = np.clip(np.rint(plane * slope + intercept), AIR_HU, limit)
+    return hu
+
+
+def _read_nifti(path: Path) -> tuple[Values, geometry.FloatArray, float, float]:
+    import nibabel
+
+    try:
+        image: Any = nibabel.load(path)
+        values = np.asanyarray(image.dataobj.get_unscaled())
+    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+        raise UnreadableError(f"the file is damaged or no NIfTI ({cause(error)}); copy it again") from error
+    header = image.header
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        raise GeometryError(
+            "the NIfTI header has no orientation (sform and qform code 0), so left, right, up and down "
+            "are unknown; write it again from the original images"
+        )
+    unit = header.get_xyzt_units()[0]
+    to_mm = np.diag([MM_PER_UNIT[unit]] * 3 + [1.0])
+    lps_from_index = geometry.LPS_FROM_RAS @ to_mm @ np.asarray(image.affine, dtype=np.float64)
+    return values, lps_from_index, float(image.dataobj.slope), float(image.dataobj.inter)
+
+
+def _read_itk(path: Path) -> tuple[Values, geometry.FloatArray, float, float]:
+    """MetaImage and NRRD: ITK gives LPS whatever the space of the file."""
+    import SimpleITK
+
+    try:
+        image: Any = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UnreadableError(f"the file is damaged or its data file is missing ({cause(error)})") from error
+    if image.GetDimension() not in (3, 4) or image.GetNumberOfComponentsPerPixel() != 1:
+        raise UnsupportedError(f"its size {_times(image.GetSize())} is no volume; give one three-dimensional CT")
+    if image.GetDimension() == 4:
+        if image.GetSize()[3] != 1:
+            raise UnsupportedError(f"its size {_times(image.GetSize())} is no volume; give one three-dimensional CT")
+        image = image[:, :, :, 0]
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    lps_from_index = geometry.affine(direction * np.array(image.GetSpacing()), image.GetOrigin())
+    return SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), lps_from_index, 1.0, 0.0
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(count) for count in shape)

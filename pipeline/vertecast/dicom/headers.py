@@ -1,0 +1,247 @@
+"""The header of one DICOM file, without its pixels: what is needed to sort, choose and place images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydicom import Dataset, dcmread
+
+from vertecast.dicom.sources import DICOM_SUFFIXES, PARSE_ERRORS, FileRef, cause
+from vertecast.errors import UnreadableError
+
+CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT: Final = "1.2.840.10008.5.1.4.1.1.2.1"
+LEGACY_CONVERTED_CT: Final = "1.2.840.10008.5.1.4.1.1.2.2"
+MULTI_FRAME_CT: Final = (ENHANCED_CT, LEGACY_CONVERTED_CT)
+"""SOP classes with functional groups per frame (PS3.4 B.5)."""
+
+DICOMDIR_CLASS: Final = "1.2.840.10008.1.3.10"
+PREAMBLE_BYTES: Final = 128
+NO_CONTRAST_WORDS: Final = ("none", "no", "without", "native", "nativ", "ohne", "unenhanced")
+"""Words that operators type into ContrastBolusAgent when there was none."""
+
+Triple = tuple[float, float, float]
+Sextuple = tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """One image plane: a classic slice, or one frame of a multi-frame file.
+
+    Attributes:
+        source: The file.
+        frame: Index of the frame in the file, from 0.
+        position_mm: Centre of the first pixel in LPS mm (PS3.3 C.7.6.2.1.1), None if the header has none.
+        orientation: Direction cosines of the rows and of the columns.
+        pixel_spacing_mm: Distance between rows, then between columns.
+        slope, intercept: Rescale to HU.
+        acquisition, temporal, acquired: What tells repeated scans of the same place apart.
+    """
+
+    source: FileRef
+    frame: int
+    sop_instance_uid: str
+    frame_of_reference_uid: str
+    image_type: tuple[str, ...]
+    rows: int
+    columns: int
+    position_mm: Triple | None
+    orientation: Sextuple | None
+    pixel_spacing_mm: tuple[float, float] | None
+    thickness_mm: float | None
+    slope: float
+    intercept: float
+    acquisition: str
+    temporal: str
+    acquired: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """One DICOM file. ``patient_key`` is a hash and never printed.
+
+    Where an anonymiser emptied the UIDs, the name of the folder stands for them.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    modality: str
+    description: str
+    kernel: str
+    kvp: float | None
+    contrast: bool | None
+    rescale_type: str
+    samples_per_pixel: int
+    frames: int
+    body_part: str
+    patient_key: str
+    planes: tuple[Plane, ...]
+
+
+def read_header(source: FileRef) -> Header | None:
+    """Read one file as far as its pixels.
+
+    Returns:
+        The header, or None where the file is no DICOM image or object and does not claim to be one.
+
+    Raises:
+        UnreadableError: the file claims to be DICOM and is damaged, or cannot be opened.
+    """
+    claims_dicom = source.name.lower().endswith(DICOM_SUFFIXES)
+    with source.open() as file:
+        start = file.read(PREAMBLE_BYTES + 4)
+        has_preamble = start[PREAMBLE_BYTES:] == b"DICM"
+        # Old writers left the preamble out; the file then starts with group 0002 or 0008, little endian.
+        if not has_preamble and start[:2] not in (b"\x02\x00", b"\x08\x00"):
+            if claims_dicom:
+                raise UnreadableError(f"{source}: is no DICOM file although its name says so; it is empty or damaged")
+            return None
+        file.seek(0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                dataset = dcmread(file, stop_before_pixels=True, force=not has_preamble)
+                return _header(dataset, source)
+        except PARSE_ERRORS as error:
+            if not (has_preamble or claims_dicom):
+                return None
+            raise UnreadableError(
+                f"{source}: the DICOM header is damaged ({cause(error)}); export the file again"
+            ) from error
+
+
+def _header(dataset: Dataset, source: FileRef) -> Header | None:
+    sop_class = _text(dataset, "SOPClassUID") or _text(dataset.file_meta, "MediaStorageSOPClassUID")
+    if sop_class == DICOMDIR_CLASS or "DirectoryRecordSequence" in dataset:
+        return None
+    study, series = _text(dataset, "StudyInstanceUID"), _text(dataset, "SeriesInstanceUID")
+    if not sop_class or (not (study and series) and not dataset.get("Rows")):
+        raise ValueError("cut off before the UIDs")
+    folder, number = source.folder, _text(dataset, "SeriesNumber")
+    patient = f"{_text(dataset, 'IssuerOfPatientID')}|{_text(dataset, 'PatientID')}"
+    shared, first = _frame_groups(dataset, 0)
+    return Header(
+        study_instance_uid=study or folder,
+        series_instance_uid=series or (f"{folder}_{number}" if number else folder),
+        sop_class_uid=sop_class,
+        modality=_text(dataset, "Modality").upper(),
+        description=_text(dataset, "SeriesDescription"),
+        kernel=_kernel(dataset, shared, first),
+        kvp=_number(dataset, "KVP") or _number(_item(shared, first, "CTXRayDetailsSequence"), "KVP"),
+        contrast=_contrast(dataset),
+        rescale_type=_text(dataset, "RescaleType")
+        or _text(_item(shared, first, "PixelValueTransformationSequence"), "RescaleType"),
+        samples_per_pixel=int(dataset.get("SamplesPerPixel") or 1),
+        frames=int(dataset.get("NumberOfFrames") or 1),
+        body_part=_text(dataset, "BodyPartExamined"),
+        patient_key=hashlib.sha256(patient.encode()).hexdigest() if _text(dataset, "PatientID") else "",
+        planes=_planes(dataset, source, sop_class),
+    )
+
+
+def _planes(dataset: Dataset, source: FileRef, sop_class: str) -> tuple[Plane, ...]:
+    """The planes of a file; none where it holds no image."""
+    if not dataset.get("Rows") or not dataset.get("Columns"):
+        return ()
+    if sop_class not in MULTI_FRAME_CT:
+        return (_plane(dataset, source, 0, None, None),)
+    count = int(dataset.get("NumberOfFrames") or 1)
+    return tuple(_plane(dataset, source, frame, *_frame_groups(dataset, frame)) for frame in range(count))
+
+
+def _plane(dataset: Dataset, source: FileRef, frame: int, shared: Dataset | None, own: Dataset | None) -> Plane:
+    """One plane; values come from the functional groups where there are some, else from the data set itself."""
+
+    def group(name: str) -> Dataset:
+        found = _item(shared, own, name)
+        return dataset if found is None else found
+
+    content, measures = group("FrameContentSequence"), group("PixelMeasuresSequence")
+    rescale = group("PixelValueTransformationSequence")
+    frame_type = group("CTImageFrameTypeSequence").get("FrameType") or dataset.get("ImageType") or ()
+    position = _numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3)
+    orientation = _numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+    spacing = _numbers(measures, "PixelSpacing", 2)
+    slope = _number(rescale, "RescaleSlope")
+    return Plane(
+        source=source,
+        frame=frame,
+        sop_instance_uid=_text(dataset, "SOPInstanceUID") or _text(dataset.file_meta, "MediaStorageSOPInstanceUID"),
+        frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
+        image_type=tuple(str(part).upper() for part in _as_list(frame_type)),
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        position_mm=(position[0], position[1], position[2]) if position else None,
+        orientation=(*orientation[:3], *orientation[3:]) if orientation else None,  # type: ignore[arg-type]
+        pixel_spacing_mm=(spacing[0], spacing[1]) if spacing else None,
+        thickness_mm=_number(measures, "SliceThickness") or None,
+        slope=1.0 if slope is None else slope,
+        intercept=_number(rescale, "RescaleIntercept") or 0.0,
+        acquisition=_text(content, "FrameAcquisitionNumber") or _text(dataset, "AcquisitionNumber"),
+        temporal=_text(content, "TemporalPositionIndex") or _text(dataset, "TemporalPositionIdentifier"),
+        acquired=_text(content, "FrameAcquisitionDateTime")
+        or _text(dataset, "AcquisitionDateTime")
+        or _text(dataset, "AcquisitionTime"),
+    )
+
+
+def _frame_groups(dataset: Dataset, frame: int) -> tuple[Dataset | None, Dataset | None]:
+    """Shared and per-frame functional groups of a frame (PS3.3 C.7.6.16)."""
+    shared = dataset.get("SharedFunctionalGroupsSequence")
+    own = dataset.get("PerFrameFunctionalGroupsSequence")
+    return (shared[0] if shared else None), (own[frame] if own else None)
+
+
+def _item(shared: Dataset | None, own: Dataset | None, name: str) -> Dataset | None:
+    """First item of a functional group; the frame's own wins over the shared one."""
+    for groups in (own, shared):
+        sequence = groups.get(name) if groups is not None else None
+        if sequence:
+            item: Dataset = sequence[0]
+            return item
+    return None
+
+
+def _kernel(dataset: Dataset, shared: Dataset | None, first: Dataset | None) -> str:
+    item = _item(shared, first, "CTReconstructionSequence")
+    value = dataset.get("ConvolutionKernel") or (item.get("ConvolutionKernel") if item is not None else None)
+    return str(_as_list(value)[0]).strip() if value else ""
+
+
+def _contrast(dataset: Dataset) -> bool | None:
+    """True or False where the header says so, None where it says nothing (which proves nothing)."""
+    if dataset.get("ContrastBolusAgentSequence"):
+        return True
+    agent = _text(dataset, "ContrastBolusAgent").lower()
+    if not agent:
+        return None
+    return not any(word in NO_CONTRAST_WORDS for word in agent.replace("/", " ").split())
+
+
+def _as_list(value: Any) -> list[Any]:
+    """The values of a multi-valued element; a single one is a list of one."""
+    return [value] if isinstance(value, str | int | float) else list(value)
+
+
+def _text(dataset: Dataset | None, keyword: str) -> str:
+    value = dataset.get(keyword) if dataset is not None else None
+    return "" if value is None else str(value).strip(" \0")
+
+
+def _number(dataset: Dataset | None, keyword: str) -> float | None:
+    numbers = _numbers(dataset, keyword, 1)
+    return numbers[0] if numbers else None
+
+
+def _numbers(dataset: Dataset | None, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Finite numbers of an element, None where there are not exactly ``count``."""
+    value = dataset.get(keyword) if dataset is not None else None
+    if value is None or value == "":
+        return None
+    numbers = tuple(float(part) for part in _as_list(value))
+    return numbers if len(numbers) == count and all(math.isfinite(number) for number in numbers) else None

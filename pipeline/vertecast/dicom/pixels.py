@@ -1,0 +1,186 @@
+"""Stored pixel values of DICOM files, whatever their transfer syntax, as Hounsfield units."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset, dcmread
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import JPEG2000TransferSyntaxes, JPEGExtended12Bit, JPEGLSTransferSyntaxes, RLELossless
+
+from vertecast.dicom.checks import AIR_HU
+from vertecast.dicom.headers import Plane
+from vertecast.dicom.sources import PARSE_ERRORS, FileRef, cause
+from vertecast.errors import UnreadableError
+
+FASTEST_DECODER: Final = {
+    RLELossless: "pylibjpeg",
+    **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
+    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+}
+"""Where several decoders can, pydicom takes GDCM first, which is the slowest; elsewhere its own choice stands."""
+
+MAX_THREADS: Final = 4
+"""Decoding waits for the disk and releases the interpreter lock in part; more threads bring nothing."""
+
+PADDING_MAX_HU: Final = -500
+"""Padding marks the outside of the field of view. A padding value above this would erase lung, fat or tissue:
+some writers leave 0 there, which is water."""
+
+Stored = npt.NDArray[np.integer[Any]]
+Hounsfield = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Padding:
+    """Range of stored values that are no measurement (PS3.3 C.7.5.1.1.2), both ends included."""
+
+    low: int
+    high: int
+
+
+def read_planes(planes: Sequence[Plane], out: Hounsfield) -> tuple[bool, tuple[str, ...]]:
+    """Decode planes into a stack.
+
+    Args:
+        planes: Planes of equal size, in order.
+        out: Filled with HU, (n, rows, columns).
+
+    Returns:
+        Whether any pixel was padding, and warnings.
+
+    Raises:
+        UnreadableError: a file has no pixel data, is truncated, or its transfer syntax cannot be decoded.
+    """
+    by_file: dict[FileRef, list[int]] = defaultdict(list)
+    for index, plane in enumerate(planes):
+        by_file[plane.source].append(index)
+
+    def read(indices: list[int]) -> tuple[bool, tuple[str, ...]]:
+        return _read_file([planes[index] for index in indices], [out[index] for index in indices])
+
+    # The filter is set here and not in the threads: it belongs to the whole process.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+            results = list(pool.map(read, by_file.values()))
+    notes = dict.fromkeys(note for _, file_notes in results for note in file_notes)
+    return any(padded for padded, _ in results), tuple(notes)
+
+
+def same_pixels(first: Plane, other: Plane) -> bool:
+    """True when two planes hold the same Hounsfield units."""
+    pair = np.empty((2, first.rows, first.columns), np.int16)
+    read_planes([first], pair[:1])
+    read_planes([other], pair[1:])
+    return bool(np.array_equal(pair[0], pair[1]))
+
+
+def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[bool, tuple[str, ...]]:
+    """Decode the planes of one file."""
+    name = f"image {planes[0].sop_instance_uid}"
+    padded = False
+    notes: tuple[str, ...] = ()
+    try:
+        with planes[0].source.open() as file:
+            dataset = dcmread(file, force=True)
+        if "PixelData" not in dataset:
+            raise UnreadableError(f"{name} holds no pixel data or was cut off within; export it again")
+        padding = _padding(dataset)
+        for plane, target, stored in zip(planes, targets, _stored(dataset, planes), strict=True):
+            if stored.shape != target.shape:
+                raise UnreadableError(f"{name} decodes to another size than its header says; export it again")
+            usable = _is_outside_tissue(padding, plane)
+            if padding is not None and not usable:
+                notes = ("the padding value of the header lies in the range of tissue and was ignored",)
+            padded |= _to_hu(_without_unused_bits(stored, dataset), plane, padding if usable else None, target)
+    except PARSE_ERRORS as error:
+        raise UnreadableError(
+            f"{name} cannot be decoded ({cause(error)}): it is truncated, damaged or in an unknown compression; "
+            "export it again"
+        ) from error
+    return padded, notes
+
+
+def _stored(dataset: Dataset, planes: Sequence[Plane]) -> Iterator[Stored]:
+    """Stored values of the planes of one file, one after the other."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8:  # only SimpleITK's decoder reads 12 bits
+        frames = _decode_with_simpleitk(dataset)
+        yield from (frames[plane.frame] for plane in planes)
+    else:
+        frames_wanted = [plane.frame for plane in planes]
+        plugin = FASTEST_DECODER.get(syntax, "")
+        yield from iter_pixels(dataset, indices=frames_wanted, raw=True, decoding_plugin=plugin)
+
+
+def _decode_with_simpleitk(dataset: Dataset) -> Stored:
+    """All frames (frames, rows, columns) of a data set, decoded by the copy of GDCM in SimpleITK."""
+    import SimpleITK
+
+    bare = Dataset(dataset)
+    bare.file_meta = dataset.file_meta
+    for keyword in ("RescaleSlope", "RescaleIntercept"):  # it would apply them
+        if keyword in bare:
+            del bare[keyword]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "image.dcm")
+        bare.save_as(path, enforce_file_format=True)
+        image = SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO")
+    values: Stored = SimpleITK.GetArrayFromImage(image)
+    return values.reshape(-1, *values.shape[-2:])
+
+
+def _without_unused_bits(stored: Stored, dataset: Dataset) -> Stored:
+    """Clear what lies above BitsStored (old overlays), and extend the sign from the highest stored bit."""
+    unused = stored.dtype.itemsize * 8 - int(dataset.BitsStored)
+    if unused <= 0 or stored.dtype.kind not in "iu":
+        return stored
+    cleaned: Stored = np.right_shift(np.left_shift(stored, unused), unused)
+    return cleaned
+
+
+def _padding(dataset: Dataset) -> Padding | None:
+    """The padding range in stored values; values written with the wrong sign are wrapped."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None or isinstance(value, bytes | str):
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit")
+    ends = [int(value), int(value if limit is None else limit)]
+    bits = int(dataset.BitsAllocated)
+    if dataset.PixelRepresentation == 1:
+        ends = [(end + (1 << (bits - 1))) % (1 << bits) - (1 << (bits - 1)) for end in ends]
+    else:
+        ends = [end % (1 << bits) for end in ends]
+    return Padding(low=min(ends), high=max(ends))
+
+
+def _is_outside_tissue(padding: Padding | None, plane: Plane) -> bool:
+    if padding is None:
+        return False
+    return padding.high * plane.slope + plane.intercept <= PADDING_MAX_HU
+
+
+def _to_hu(stored: Stored, plane: Plane, padding: Padding | None, target: Hounsfield) -> bool:
+    """Write HU into ``target``, rounded to whole numbers; True where a pixel was padding."""
+    if plane.slope == 1.0 and plane.intercept.is_integer():
+        hu = stored.astype(np.int32) + int(plane.intercept)
+    else:
+        hu = np.rint(stored * plane.slope + plane.intercept)
+    outside = None if padding is None else (stored >= padding.low) & (stored <= padding.high)
+    np.clip(hu, AIR_HU, np.iinfo(np.int16).max, out=hu)
+    target[...] = hu
+    if outside is None or not outside.any():
+        return False
+    target[outside] = AIR_HU
+    return True

@@ -1,0 +1,219 @@
+"""Where images lie: files, folders, DICOMDIR and zip archives, one reference per file."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
+
+from pydicom import dcmread
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+from vertecast.errors import UnreadableError
+
+VOLUME_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+"""Volumes that are no DICOM: NIfTI, MetaImage, NRRD."""
+
+DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
+"""A file with such a name that cannot be read as DICOM is damaged; any other file may be something else."""
+
+MAX_MEMBER_BYTES: Final = 4 * 2**30
+"""No DICOM image is larger; a larger member of an archive is not unpacked into memory."""
+
+ARCHIVE_ERRORS: Final = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
+"""What the zip reader raises for damaged (the first four), encrypted or exotic archives."""
+
+PARSE_ERRORS: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    BytesLengthException,
+    InvalidDicomError,
+)
+"""What pydicom and its decoders raise on damaged files."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file on disk, or the member of a zip archive on disk."""
+
+    path: Path
+    member: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the file itself, without its folder."""
+        return PurePosixPath(self.member).name if self.member else self.path.name
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that holds the file; of the archive for what lies at its top."""
+        if self.member:
+            return PurePosixPath(self.member).parent.name or self.path.stem
+        return self.path.absolute().parent.name
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    def open(self) -> BinaryIO:
+        """Open for reading from the start, seekable.
+
+        Raises:
+            UnreadableError: the file cannot be opened, or its archive is damaged or encrypted.
+        """
+        try:
+            if not self.member:
+                return self.path.open("rb")
+            return io.BytesIO(_archive(self.path, os.getpid()).read(self.member))
+        except (*ARCHIVE_ERRORS, KeyError) as error:
+            raise UnreadableError(f"{self}: cannot be read ({cause(error)})") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadablePath:
+    """A file or folder from which no image could be read, with the cause and the remedy."""
+
+    path: Path
+    reason: str
+
+
+def cause(error: BaseException) -> str:
+    """A short text for an error of the operating system or a library, without file names or file contents."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    if isinstance(error, RuntimeError) and "password" in str(error):
+        return "the archive is encrypted"
+    return type(error).__name__
+
+
+def is_volume_file(ref: FileRef) -> bool:
+    """True for NIfTI, MetaImage and NRRD by name."""
+    return ref.name.lower().endswith(VOLUME_SUFFIXES)
+
+
+def stem(ref: FileRef) -> str:
+    """Name of a volume file without its suffix: ``ct`` for ``ct.nii.gz``."""
+    suffix = next((s for s in sorted(VOLUME_SUFFIXES, key=len, reverse=True) if ref.name.lower().endswith(s)), "")
+    return ref.name[: len(ref.name) - len(suffix)]
+
+
+def list_files(path: Path) -> Iterator[FileRef | UnreadablePath]:
+    """Every file under a path in a stable order; folders, archives and DICOMDIR are looked into.
+
+    Nothing is raised: what cannot be opened is yielded as an `UnreadablePath`.
+    """
+    try:
+        is_folder = path.is_dir()
+        exists = is_folder or path.exists()
+    except OSError as error:
+        yield UnreadablePath(path=path, reason=f"cannot be opened ({cause(error)})")
+        return
+    if not exists:
+        yield UnreadablePath(path=path, reason="does not exist; check the path")
+    elif is_folder:
+        yield from _list_folder(path)
+    elif path.name.upper() == "DICOMDIR":
+        yield from _list_dicomdir(path)
+    elif path.suffix.lower() == ".zip":
+        yield from _list_archive(path)
+    else:
+        yield FileRef(path)
+
+
+def _list_folder(root: Path) -> Iterator[FileRef | UnreadablePath]:
+    """Walk a tree, following links to folders once each."""
+    problems: list[UnreadablePath] = []
+
+    def note(error: OSError) -> None:
+        where = Path(error.filename) if error.filename else root
+        problems.append(UnreadablePath(path=where, reason=f"the folder cannot be read ({cause(error)})"))
+
+    visited: set[str] = set()
+    for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
+        own_results = "report.json" in names
+        for name in sorted(names):
+            path = Path(folder, name)
+            # A DICOMDIR inside a tree only lists files that the walk finds itself.
+            if _is_hidden(name) or name.upper() == "DICOMDIR" or (own_results and name.startswith("labels_")):
+                continue
+            if path.suffix.lower() == ".zip":
+                yield from _list_archive(path)
+            else:
+                yield FileRef(path)
+    yield from problems
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _list_archive(path: Path) -> Iterator[FileRef | UnreadablePath]:
+    """Members of a zip archive. Archives inside archives are not opened."""
+    try:
+        members = _archive(path, os.getpid()).infolist()
+    except ARCHIVE_ERRORS as error:
+        yield UnreadablePath(path=path, reason=f"the zip archive cannot be opened ({cause(error)}); pack it again")
+        return
+    for info in sorted(members, key=lambda m: m.filename):
+        ref = FileRef(path, info.filename)
+        parts = PurePosixPath(info.filename).parts
+        if info.is_dir() or any(_is_hidden(part) for part in parts) or ref.name.upper() == "DICOMDIR":
+            continue
+        if ref.name.lower().endswith(".zip"):
+            yield UnreadablePath(path=path, reason="holds a zip archive inside a zip archive; unpack it first")
+        elif info.file_size > MAX_MEMBER_BYTES:
+            yield UnreadablePath(path=path, reason="holds a file of more than 4 GiB; unpack it first")
+        elif info.flag_bits & 0x1:
+            yield UnreadablePath(path=path, reason="the zip archive is encrypted; unpack it first")
+            return
+        else:
+            yield ref
+
+
+@lru_cache(maxsize=4)
+def _archive(path: Path, process: int) -> zipfile.ZipFile:
+    """An open archive, kept: reading its directory again for every slice would dominate.
+
+    One per process, because a forked worker shares the file position of its parent.
+    """
+    return zipfile.ZipFile(path)
+
+
+def _list_dicomdir(path: Path) -> Iterator[FileRef | UnreadablePath]:
+    """Files that a DICOMDIR names (PS3.3 F.3), found whatever the case of their names on disk."""
+    try:
+        records = dcmread(path).get("DirectoryRecordSequence") or []
+        file_ids = [record.ReferencedFileID for record in records if "ReferencedFileID" in record]
+    except PARSE_ERRORS as error:
+        yield UnreadablePath(path=path, reason=f"the DICOMDIR cannot be read ({cause(error)}); give its folder instead")
+        return
+    for file_id in file_ids:
+        parts = [file_id] if isinstance(file_id, str) else list(file_id)
+        candidates = [path.parent.joinpath(*parts), path.parent.joinpath(*(str(part).lower() for part in parts))]
+        found = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if found is None:
+            yield UnreadablePath(path=candidates[0], reason="is named in the DICOMDIR and missing; copy it again")
+        else:
+            yield FileRef(found)
