@@ -1,0 +1,155 @@
+"""All files of a study and of a run; each appears complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from vertecast.errors import OutputError
+from vertecast.images import Mask, Volume
+from vertecast.reports import document, index, labels, page, pictures, summary
+from vertecast.results import StudyReport
+
+REPORT_NAME: Final = "report.json"
+PAGE_NAME: Final = "report.html"
+LABELS_NAME: Final = "labels_1.nii.gz"
+IMAGES_FOLDER: Final = "images"
+"""Places kept for later: report.pdf, sr.dcm, seg_<n>.dcm, capture_<n>.dcm, fhir.json."""
+_OWN_PATTERNS: Final = (
+    "report.*",
+    "sr.dcm",
+    "seg_*.dcm",
+    "capture_*.dcm",
+    "fhir.json",
+    "labels_*.nii.gz",
+    IMAGES_FOLDER,
+)
+
+
+def write_study(
+    report: StudyReport,
+    volume: Volume | None,
+    label_mask: Mask | None,
+    directory: Path,
+    *,
+    canal: Mask | None = None,
+) -> tuple[str, ...]:
+    """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
+
+    Everything is made in a hidden folder beside it, which then takes its place; files of others in an earlier report's
+    folder are kept.
+
+    Args:
+        report: The study.
+        volume: Its CT, or None where only a label map was given.
+        label_mask: Label map (`labels.label_map`), or None where nothing was segmented.
+        directory: Folder of the study.
+        canal: Spinal canal for the pictures, where known.
+
+    Returns:
+        Names of the files written, relative to ``directory``.
+
+    Raises:
+        OutputError: disk full, no permission, or the folder holds something else than a report.
+    """
+    content = document.to_document(report)
+    document.validate(content)
+    shown = {} if label_mask is None else pictures.render_pictures(volume, label_mask, report, canal=canal)
+    with _as_output_error(directory), _replacing(directory) as fresh:
+        if shown:
+            (fresh / IMAGES_FOLDER).mkdir()
+        for name, picture in shown.items():
+            (fresh / IMAGES_FOLDER / f"{name}.png").write_bytes(picture.png)
+        if label_mask is not None:
+            labels.write_nifti(label_mask, fresh / LABELS_NAME)
+        (fresh / PAGE_NAME).write_text(page.write_page(report, shown), encoding="utf-8")
+        (fresh / REPORT_NAME).write_text(_json_text(content), encoding="utf-8")
+        return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
+
+
+def write_run(directory: Path, run: summary.RunSummary) -> None:
+    """Write ``run.json``, ``summary.csv`` and ``index.html``; each replaces its earlier self in one step.
+
+    Raises:
+        OutputError: disk full or no permission.
+    """
+    texts = {
+        "summary.csv": summary.summary_csv(run),
+        "index.html": index.write_index(run),
+        "run.json": _json_text(summary.run_document(run)),
+    }
+    with _as_output_error(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            _replace_file(directory / name, text)
+
+
+def _json_text(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _replace_file(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def _as_output_error(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cause = error.strerror or type(error).__name__
+        raise OutputError(
+            f"cannot write to {directory}: {cause}; free some space or choose a writable folder with --out"
+        ) from error
+
+
+@contextmanager
+def _replacing(directory: Path) -> Iterator[Path]:
+    """A new folder beside ``directory`` that takes its place at the end, or vanishes when something fails."""
+    _refuse_foreign(directory)
+    tag = uuid.uuid4().hex[:8]
+    fresh = directory.with_name(f".{directory.name}.{tag}.partial")
+    old = directory.with_name(f".{directory.name}.{tag}.old")
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        if directory.exists():
+            os.rename(directory, old)
+            try:
+                os.rename(fresh, directory)
+            except OSError:
+                os.rename(old, directory)
+                raise
+            _keep_foreign(old, directory)
+            shutil.rmtree(old)
+        else:
+            os.rename(fresh, directory)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Never replace a folder that is not ours, such as the input itself."""
+    if not directory.exists():
+        return
+    if not directory.is_dir() or (any(directory.iterdir()) and not (directory / REPORT_NAME).is_file()):
+        raise OutputError(
+            f"{directory} exists and holds no report of Vertecast; move it or choose another folder with --out"
+        )
+
+
+def _keep_foreign(old: Path, new: Path) -> None:
+    for entry in old.iterdir():
+        if not any(entry.match(pattern) for pattern in _OWN_PATTERNS):
+            os.rename(entry, new / entry.name)

@@ -1,0 +1,206 @@
+"""A run over many studies: what became of each (``run.json``), and a row per vertebra and series (``summary.csv``)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from vertecast import __version__
+from vertecast.reports import document, wording
+from vertecast.results import (
+    CementFinding,
+    LeakFinding,
+    Measured,
+    NotMeasured,
+    Quantity,
+    StudyReport,
+    VertebraFinding,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRun:
+    """One study of a run.
+
+    Attributes:
+        study_instance_uid: UID, or the stem of a file that is no DICOM.
+        directory: Folder of its outputs, relative to the run's.
+        status: "analyzed" (a report was written), "skipped" (nothing in it to analyse) or "failed".
+        reason: Why it was skipped or failed; "" where analysed.
+        outputs: Files written, relative to the run's folder.
+        timing_s: Seconds by step.
+        report: The report, where there is one.
+    """
+
+    study_instance_uid: str
+    directory: str
+    status: Literal["analyzed", "skipped", "failed"]
+    reason: str = ""
+    outputs: tuple[str, ...] = ()
+    timing_s: Mapping[str, float] = field(default_factory=dict)
+    report: StudyReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A run: its studies, when it started (ISO 8601), and the configuration it ran with (JSON values)."""
+
+    studies: tuple[StudyRun, ...]
+    started: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+COLUMNS: Final[Mapping[str, str]] = {
+    "study_instance_uid": "study",
+    "series_instance_uid": "series that the vertebra was measured in",
+    "phase": "pre, intra or post vertebroplasty, or unknown",
+    "level": "C1 to S1; V1, V2, ... from the top where the level is unknown",
+    "level_confidence": "0 to 1",
+    "level_source": "what the level was counted from",
+    "complete": "1 when the whole body is in the image",
+    "treated": "1 when the body holds cement",
+    "anterior_height_mm": "height at the anterior wall, along the body's own axis",
+    "middle_height_mm": "height at the middle",
+    "posterior_height_mm": "height at the posterior wall",
+    "wedge_ratio": "anterior / posterior height",
+    "biconcave_ratio": "middle / posterior height",
+    "crush_ratio": "posterior height / that of the reference",
+    "height_loss": "1 - height / reference, the largest of the three places, 0 to 1",
+    "height_loss_low": "lower end of its 95 % interval",
+    "height_loss_high": "upper end of its 95 % interval",
+    "reference_method": "what heights were compared with",
+    "reference_levels": "levels of the reference",
+    "wedge_angle_deg": "angle between the two endplates",
+    "deformity": "none, wedge, biconcave or crush",
+    "genant_grade": "0 to 3",
+    "genant_grade_low": "lowest grade within the uncertainty",
+    "genant_grade_high": "highest grade within the uncertainty",
+    "body_volume_ml": "volume of the body",
+    "density_hu": "mean of the trabecular core",
+    "canal_compromise": "1 - canal diameter / that of the neighbours",
+    "cement_volume_ml": "all cement of the vertebra, inside and leaked",
+    "cement_inside_ml": "cement inside the body",
+    "fill_fraction": "cement inside / volume of the body",
+    "leak_count": "pieces of leaked cement",
+    "leak_volume_ml": "their volumes together",
+    "leak_compartments": "where they lie",
+    "confidence": "0 to 1",
+    "not_measured": "what is missing in this row, and why",
+}
+"""Columns of ``summary.csv`` and what they hold. An empty cell was not measured; ``not_measured`` says why."""
+
+
+def summary_csv(run: RunSummary) -> str:
+    """The table of all vertebrae of a run, comma separated with a header line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    for study in run.studies:
+        if study.report is not None:
+            writer.writerows(_row(study.report, vertebra) for vertebra in study.report.vertebrae)
+    return text.getvalue()
+
+
+def run_document(run: RunSummary) -> dict[str, Any]:
+    """``run.json`` as JSON values: program, configuration, and every study with its status, reason, files and times."""
+    return {
+        "schema_version": document.SCHEMA_VERSION,
+        "software": {"name": "vertecast", "version": __version__},
+        "started": run.started,
+        "config": dict(run.config),
+        "studies": [
+            {
+                "study_instance_uid": study.study_instance_uid,
+                "directory": study.directory,
+                "status": study.status,
+                "reason": study.reason,
+                "outputs": list(study.outputs),
+                "timing_s": dict(study.timing_s),
+                "series": [] if study.report is None else document.to_document(study.report)["series"],
+            }
+            for study in run.studies
+        ],
+    }
+
+
+def _row(report: StudyReport, vertebra: VertebraFinding) -> dict[str, object]:
+    span = vertebra.genant_grade_range
+    quantities = _quantities(report, vertebra)
+    graded = {"deformity": vertebra.deformity, "genant_grade": vertebra.genant_grade}
+    values = {**quantities, **graded}.items()
+    missing = wording.by_reason((name, value.reason) for name, value in values if isinstance(value, NotMeasured))
+    loss = vertebra.height_loss
+    interval = loss.interval95 if isinstance(loss, Quantity) else None
+    leaks = _leaks(report, vertebra)
+    return {
+        "study_instance_uid": report.study_instance_uid,
+        "series_instance_uid": vertebra.series_instance_uid,
+        "phase": report.phase,
+        "level": vertebra.level,
+        "level_confidence": f"{vertebra.level_confidence:.3f}",
+        "level_source": vertebra.level_source,
+        "complete": int(vertebra.complete),
+        "treated": int(vertebra.treated),
+        **{name: f"{value.value:.4g}" for name, value in quantities.items() if isinstance(value, Quantity)},
+        "height_loss_low": "" if interval is None else f"{interval[0]:.4g}",
+        "height_loss_high": "" if interval is None else f"{interval[1]:.4g}",
+        "reference_method": vertebra.reference.method,
+        "reference_levels": " ".join(vertebra.reference.levels),
+        "deformity": _plain(vertebra.deformity),
+        "genant_grade": _plain(vertebra.genant_grade),
+        "genant_grade_low": "" if isinstance(span, NotMeasured) else span[0],
+        "genant_grade_high": "" if isinstance(span, NotMeasured) else span[1],
+        "leak_count": len(leaks),
+        "leak_compartments": " ".join(sorted({leak.compartment.value for leak in leaks})),
+        "confidence": f"{vertebra.confidence:.3f}",
+        "not_measured": "; ".join(f"{names}: {reason}" for reason, names in missing),
+    }
+
+
+def _quantities(report: StudyReport, vertebra: VertebraFinding) -> dict[str, Measured]:
+    """Every column that holds a quantity. Cement columns stay empty, without a reason, where there is no cement."""
+    columns: dict[str, Measured] = {
+        **{f"{place}_height_mm": height for place, height in vertebra.heights.items()},
+        **{f"{name}_ratio": ratio for name, ratio in vertebra.ratios.items()},
+        "height_loss": vertebra.height_loss,
+        "wedge_angle_deg": vertebra.wedge_angle,
+        "body_volume_ml": vertebra.volume,
+        "density_hu": vertebra.density,
+        "canal_compromise": vertebra.canal_compromise,
+    }
+    cement = _cement(report, vertebra)
+    if cement:
+        columns["cement_volume_ml"] = _total([piece.volume for piece in cement])
+        columns["cement_inside_ml"] = _total([piece.volume_inside for piece in cement])
+        columns["fill_fraction"] = _total([piece.fill_fraction for piece in cement])
+    leaks = _leaks(report, vertebra)
+    if leaks:
+        columns["leak_volume_ml"] = _total([leak.volume for leak in leaks])
+    return columns
+
+
+def _cement(report: StudyReport, vertebra: VertebraFinding) -> list[CementFinding]:
+    place = (vertebra.series_instance_uid, vertebra.level)
+    return [finding for finding in report.cement if (finding.series_instance_uid, finding.level) == place]
+
+
+def _leaks(report: StudyReport, vertebra: VertebraFinding) -> list[LeakFinding]:
+    place = (vertebra.series_instance_uid, vertebra.level)
+    return [leak for leak in report.leaks if (leak.evidence.series_instance_uid, leak.level) == place]
+
+
+def _total(parts: Sequence[Measured]) -> Measured:
+    """Sum of quantities of one unit; a part that was not measured leaves the sum unmeasured too."""
+    total, unit = 0.0, ""
+    for part in parts:
+        if isinstance(part, NotMeasured):
+            return part
+        total, unit = total + part.value, part.unit
+    return Quantity(value=total, unit=unit)
+
+
+def _plain(value: object) -> object:
+    return "" if isinstance(value, NotMeasured) else value

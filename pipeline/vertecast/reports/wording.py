@@ -1,0 +1,178 @@
+"""The sentences of a report: one place for what the page, the index and later outputs say in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from vertecast.anatomy import Compartment
+from vertecast.results import LeakFinding, Measured, NotMeasured, Quantity, StudyReport, VertebraFinding
+
+COMPARTMENT_PHRASES: Final[Mapping[Compartment, str]] = {
+    Compartment.DISC_SUPERIOR: "into the disc above",
+    Compartment.DISC_INFERIOR: "into the disc below",
+    Compartment.CANAL: "into the spinal canal",
+    Compartment.FORAMEN: "into the foramen",
+    Compartment.PREVERTEBRAL: "in front of the body",
+    Compartment.PARAVERTEBRAL_LEFT: "into the left paravertebral tissue",
+    Compartment.PARAVERTEBRAL_RIGHT: "into the right paravertebral tissue",
+    Compartment.VEIN: "into a vein",
+    Compartment.NEEDLE_TRACT: "along the needle tract",
+    Compartment.DISTANT: "far from the vertebra",
+}
+_UNIT_SIGNS: Final = {"deg": "°", "[hnsf'U]": "HU", "mm2": "mm²", "1": ""}
+_DECIMALS: Final = {"mm": 1, "deg": 1, "mL": 1, "mm2": 0, "[hnsf'U]": 0, "1": 2}
+_LOST_PLACE: Final = {"wedge": "anterior loss", "biconcave": "middle loss", "crush": "height loss"}
+_SMALL_VOLUME_ML: Final = 0.1
+"""Below this a volume in mL is given with two decimals: 0.05 mL is a leak, 0.1 would double it and 0.0 deny it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentence:
+    """One line of the headline. ``level`` starts it and is set apart; ``severity`` is the Genant grade, 0 to 3."""
+
+    level: str
+    text: str
+    severity: int
+
+
+def number(value: float, unit: str, *, percent: bool = False) -> str:
+    """A value with the decimals that its unit deserves, without the unit's sign."""
+    if percent:
+        text = f"{100 * value:.0f}"
+    elif unit == "mL" and 0 < abs(value) < _SMALL_VOLUME_ML:
+        text = f"{value:.2f}"
+    else:
+        text = f"{value:.{_DECIMALS.get(unit, 2)}f}"
+    negative_zero = text.startswith("-") and not text.strip("-0.")
+    return text.lstrip("-") if negative_zero else text.replace("-", "−")
+
+
+def quantity(measured: Quantity, *, percent: bool = False, interval: bool = False) -> str:
+    """A quantity for the reader: "4.1 mL", "34 % (31–37)"."""
+    sign = "%" if percent else _UNIT_SIGNS.get(measured.unit, measured.unit)
+    space = "" if sign in ("", "°") else " "
+    text = number(measured.value, measured.unit, percent=percent) + space + sign
+    return f"{text} ({interval_text(measured, percent=percent)})" if interval and measured.interval95 else text
+
+
+def interval_text(measured: Quantity, *, percent: bool = False) -> str:
+    """The 95 % interval as "31–37", or "" where there is none."""
+    if measured.interval95 is None:
+        return ""
+    low, high = (number(end, measured.unit, percent=percent) for end in measured.interval95)
+    return f"{low} to {high}" if "−" in low + high else f"{low}–{high}"
+
+
+def grade_text(vertebra: VertebraFinding) -> str:
+    """ "2", or "2 (1–2)" near a limit; "" where it was not graded."""
+    if isinstance(vertebra.genant_grade, NotMeasured):
+        return ""
+    span = vertebra.genant_grade_range
+    if isinstance(span, NotMeasured) or span[0] == span[1]:
+        return str(vertebra.genant_grade)
+    return f"{vertebra.genant_grade} ({span[0]}–{span[1]})"
+
+
+def is_fractured(vertebra: VertebraFinding) -> bool:
+    """Genant grade 1 or more."""
+    return not isinstance(vertebra.genant_grade, NotMeasured) and vertebra.genant_grade >= 1
+
+
+def is_abnormal(vertebra: VertebraFinding) -> bool:
+    """Fractured or treated: gets a sentence in the headline and a picture of its own."""
+    return vertebra.treated or is_fractured(vertebra)
+
+
+def leak_text(leak: LeakFinding) -> str:
+    """ "leak 0.3 mL into the disc above"."""
+    size = f" {quantity(leak.volume)}" if isinstance(leak.volume, Quantity) else " of unmeasured size"
+    return f"leak{size} {COMPARTMENT_PHRASES[leak.compartment]}"
+
+
+def headline(report: StudyReport) -> tuple[Sentence, ...]:
+    """One sentence per fractured or treated vertebra, and per cement or leak at a level that was not measured."""
+    several = len({vertebra.series_instance_uid for vertebra in report.vertebrae}) > 1
+    sentences = []
+    for vertebra in filter(is_abnormal, report.vertebrae):
+        prefix = f"series {series_number(report, vertebra.series_instance_uid)}: " if several else ""
+        cement = _cement_text(report, vertebra.series_instance_uid, vertebra.level)
+        text = prefix + "; ".join(filter(None, [_fracture_text(vertebra), cement]))
+        severity = 0 if isinstance(vertebra.genant_grade, NotMeasured) else vertebra.genant_grade
+        sentences.append(Sentence(level=vertebra.level, text=text, severity=severity))
+    told = {(vertebra.series_instance_uid, vertebra.level) for vertebra in filter(is_abnormal, report.vertebrae)}
+    places = {(finding.series_instance_uid, finding.level): None for finding in report.cement}
+    places |= {(leak.evidence.series_instance_uid, leak.level): None for leak in report.leaks}
+    for uid, level in places:
+        if (uid, level) not in told:
+            sentences.append(Sentence(level=level, text=_cement_text(report, uid, level), severity=0))
+    return tuple(sentences)
+
+
+def summary(report: StudyReport) -> tuple[str, ...]:
+    """What the headline leaves open: the rest of the spine, borderline grades, and what could not be measured."""
+    if not report.vertebrae:
+        return ("No vertebra was measured.",)
+    graded = [v for v in report.vertebrae if not isinstance(v.genant_grade, NotMeasured)]
+    fractured = sum(map(is_fractured, graded))
+    found = f"{len(report.vertebrae)} {'vertebra' if len(report.vertebrae) == 1 else 'vertebrae'}"
+    if not graded:
+        lines = [f"No Genant grade could be given in {found}."]
+    elif fractured == 0:
+        lines = [f"No fracture of Genant grade 1 or more measured in {len(graded)} of {found}."]
+    else:
+        lines = [f"Genant grade 1 or more in {fractured} of the {len(graded)} graded, out of {found} found."]
+    borderline = [v for v in graded if v.genant_grade == 0 and grade_text(v) != "0"]
+    if borderline:
+        lines.append("Borderline: " + ", ".join(f"{v.level} Genant {grade_text(v)}" for v in borderline) + ".")
+    missing = ((v.level, v.genant_grade.reason) for v in report.vertebrae if isinstance(v.genant_grade, NotMeasured))
+    lines += [f"{levels} not graded: {reason}." for reason, levels in by_reason(missing)]
+    if any(v.level_source == "unknown" for v in report.vertebrae):
+        lines.append("Levels are unknown: vertebrae are numbered from the top, V1 first.")
+    return tuple(lines)
+
+
+def by_reason(items: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Gather (what, reason) as (reason, "T11, T12"), each reason once and in order."""
+    gathered: dict[str, list[str]] = {}
+    for what, reason in items:
+        gathered.setdefault(reason.rstrip("."), []).append(what)
+    return tuple((reason, ", ".join(whats)) for reason, whats in gathered.items())
+
+
+def series_number(report: StudyReport, series_instance_uid: str) -> int:
+    """Place of a series in the report, from 1; 0 where the report does not list it."""
+    uids = [series.series_instance_uid for series in report.series]
+    return uids.index(series_instance_uid) + 1 if series_instance_uid in uids else 0
+
+
+def _fracture_text(vertebra: VertebraFinding) -> str:
+    if isinstance(vertebra.genant_grade, NotMeasured):
+        return f"not graded ({vertebra.genant_grade.reason.rstrip('.')})"
+    if vertebra.genant_grade == 0:
+        return "no fracture of Genant grade 1 or more"
+    shape = "" if isinstance(vertebra.deformity, NotMeasured) else vertebra.deformity
+    name = f"{shape} fracture" if shape not in ("", "none") else "fracture"
+    parts = [name, _loss_text(vertebra.height_loss, shape), f"Genant {grade_text(vertebra)}"]
+    return ", ".join(filter(None, parts))
+
+
+def _loss_text(loss: Measured, shape: str) -> str:
+    if isinstance(loss, NotMeasured):
+        return ""
+    text = f"{quantity(loss, percent=True)} {_LOST_PLACE.get(shape, 'height loss')}"
+    return f"{text} ({interval_text(loss, percent=True)})" if loss.interval95 else text
+
+
+def _cement_text(report: StudyReport, series_instance_uid: str, level: str) -> str:
+    """ "cement 4.1 mL, leak 0.3 mL into the disc above"; "" where there is none."""
+    parts = []
+    for cement in report.cement:
+        if (cement.series_instance_uid, cement.level) == (series_instance_uid, level):
+            size = f" {quantity(cement.volume)}" if isinstance(cement.volume, Quantity) else " of unmeasured volume"
+            parts.append("cement" + size)
+    for leak in report.leaks:
+        if (leak.evidence.series_instance_uid, leak.level) == (series_instance_uid, level):
+            parts.append(leak_text(leak))
+    return ", ".join(parts)

@@ -1,0 +1,159 @@
+"""Files of a study and of a run: complete or not there, and nothing of others lost."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vertecast.errors import OutputError
+from vertecast.reports import labels, outputs
+from vertecast.reports.document import from_document
+from vertecast.reports.summary import COLUMNS, RunSummary, StudyRun
+from vertecast.results import NotMeasured
+
+DISK_FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def entries(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_study_is_written_whole(case, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "1.2.3"
+    written = outputs.write_study(case.report, case.volume, case.labels, folder)
+    assert written == (
+        "images/coronal.png",
+        "images/level_L1.png",
+        "images/sagittal.png",
+        "labels_1.nii.gz",
+        "report.html",
+        "report.json",
+    )
+    assert entries(folder.parent) == {"1.2.3"}
+    assert all((folder / name).stat().st_size > 100 for name in written)
+    assert from_document(json.loads((folder / "report.json").read_text())) == case.report
+    assert "data:image/png" in (folder / "report.html").read_text()
+
+
+def test_without_image_and_labels_there_is_still_a_report(case, tmp_path: Path) -> None:
+    assert outputs.write_study(case.report, None, None, tmp_path / "x") == ("report.html", "report.json")
+
+
+def test_an_earlier_report_is_replaced_and_notes_beside_it_are_kept(case, tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    outputs.write_study(case.report, None, case.labels, folder)
+    (folder / "notes.txt").write_text("mine")
+    outputs.write_study(replace(case.report, warnings=("again",)), None, None, folder)
+    assert entries(folder) == {"notes.txt", "report.html", "report.json"}
+    assert json.loads((folder / "report.json").read_text())["warnings"] == ["again"]
+    assert entries(tmp_path) == {"x"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_report_is_never_replaced(case, tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "patient"
+    if kind == "folder":
+        target.mkdir()
+        (target / "seg_1.dcm").write_text("input")
+    else:
+        target.write_text("input")
+    with pytest.raises(OutputError, match="--out"):
+        outputs.write_study(case.report, None, None, target)
+    assert (target / "seg_1.dcm" if kind == "folder" else target).read_text() == "input"
+    assert entries(tmp_path) == {"patient"}
+
+
+def test_a_full_disk_leaves_the_earlier_report(case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "x"
+    outputs.write_study(case.report, None, None, folder)
+
+    def full(*_: object) -> None:
+        raise DISK_FULL
+
+    monkeypatch.setattr(labels, "write_nifti", full)
+    monkeypatch.setattr(outputs.pictures, "render_pictures", lambda *_, **__: {})
+    changed = replace(case.report, warnings=("new",))
+    with pytest.raises(OutputError, match=r"No space left.*--out"):
+        outputs.write_study(changed, None, case.labels, folder)
+    assert entries(tmp_path) == {"x"}
+    assert json.loads((folder / "report.json").read_text())["warnings"] == list(case.report.warnings)
+
+
+def test_a_swap_that_fails_brings_the_earlier_report_back(
+    case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rename = tmp_path / "x", os.rename
+    outputs.write_study(case.report, None, None, folder)
+
+    def fail_once(source: Path, target: Path) -> None:
+        if source.name.endswith(".partial"):
+            raise DISK_FULL
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    with pytest.raises(OutputError):
+        outputs.write_study(case.report, None, None, folder)
+    assert entries(tmp_path) == {"x"}
+    assert (folder / "report.json").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_an_output_error(case, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        outputs.write_study(case.report, None, None, tmp_path / "file" / "x")
+    with pytest.raises(OutputError):
+        outputs.write_run(tmp_path / "file", RunSummary(studies=(), started=""))
+
+
+def test_a_report_that_breaks_the_schema_is_not_written(case, tmp_path: Path) -> None:
+    wrong = replace(case.report.vertebrae[0], level="L9")
+    with pytest.raises(OutputError, match="schema"):
+        outputs.write_study(replace(case.report, vertebrae=(wrong,)), None, None, tmp_path / "x")
+    assert entries(tmp_path) == set()
+
+
+def test_a_run_and_its_table(case, tmp_path: Path) -> None:
+    good = StudyRun(
+        study_instance_uid=case.report.study_instance_uid,
+        directory="a",
+        status="analyzed",
+        outputs=("a/report.json",),
+        timing_s={"read": 1.25},
+        report=case.report,
+    )
+    bad = StudyRun(study_instance_uid="9.9", directory="b", status="failed", reason="no pixel data, see docs")
+    for _ in range(2):
+        outputs.write_run(tmp_path, RunSummary(studies=(good, bad), started="2020-01-01", config={"passes": 2}))
+    assert entries(tmp_path) == {"run.json", "summary.csv", "index.html"}
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert [study["status"] for study in run["studies"]] == ["analyzed", "failed"]
+    assert run["studies"][1]["reason"] == "no pixel data, see docs"
+    assert run["studies"][0]["series"][1]["reason"] == "localizer, no volume"
+    assert run["config"] == {"passes": 2}
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        rows = {row["level"]: row for row in csv.DictReader(file)}
+    assert list(rows["L1"]) == list(COLUMNS)
+    fractured = rows["L1"]
+    assert (fractured["height_loss"], fractured["genant_grade"], fractured["treated"]) == ("0.34", "2", "1")
+    assert (fractured["cement_volume_ml"], fractured["leak_volume_ml"], fractured["leak_count"]) == ("4.1", "0.36", "2")
+    assert fractured["density_hu"] == ""
+    assert fractured["not_measured"] == "density_hu: cement in the body"
+    assert rows["T11"]["not_measured"].startswith("anterior_height_mm, middle_height_mm")
+    assert rows["T11"]["genant_grade"] == rows["T11"]["height_loss"] == rows["T12"]["cement_volume_ml"] == ""
+
+
+def test_a_sum_with_an_unmeasured_part_is_unmeasured(case, tmp_path: Path) -> None:
+    part = replace(case.report.leaks[0], volume=NotMeasured(reason="streaks"))
+    report = replace(case.report, leaks=(part, case.report.leaks[1]))
+    study = StudyRun(study_instance_uid="1", directory="a", status="analyzed", report=report)
+    outputs.write_run(tmp_path, RunSummary(studies=(study,), started=""))
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["level"] == "L1")
+    assert row["leak_volume_ml"] == ""
+    assert "leak_volume_ml: streaks" in row["not_measured"]

@@ -1,0 +1,160 @@
+"""The page, the index and their sentences."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from vertecast.reports import index, page, wording
+from vertecast.reports.pictures import Picture
+from vertecast.reports.summary import RunSummary, StudyRun
+from vertecast.results import NotMeasured, Quantity, StudyReport
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Checker(HTMLParser):
+    """Every element closed, every image with a text, every id once, nothing loaded from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            assert "alt" in found
+        if "id" in found:
+            self.ids.append(found["id"] or "")
+        if tag == "th":
+            assert found["scope"] in ("row", "col")
+        self.links += [found[name] or "" for name in ("href", "src") if name in found]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def headline(report: StudyReport) -> list[str]:
+    return [f"{line.level}: {line.text}" for line in wording.headline(report)]
+
+
+def test_the_headline_says_it_all(case) -> None:
+    assert headline(case.report) == [
+        "L1: wedge fracture, 34 % anterior loss (31–37), Genant 2; cement 4.1 mL, leak 0.3 mL into the disc above, "
+        "leak 0.06 mL into the right paravertebral tissue"
+    ]
+    assert wording.summary(case.report) == (
+        "Genant grade 1 or more in 1 of the 4 graded, out of 5 vertebrae found.",
+        "T11 not graded: cut by the edge of the image.",
+    )
+
+
+def test_a_sound_spine_and_one_that_could_not_be_graded(case) -> None:
+    sound = tuple(vertebra for vertebra in case.report.vertebrae if vertebra.level != "L1")
+    report = replace(case.report, vertebrae=sound, cement=(), leaks=())
+    assert headline(report) == []
+    assert wording.summary(report)[0] == "No fracture of Genant grade 1 or more measured in 3 of 4 vertebrae."
+    near = replace(sound[1], genant_grade_range=(0, 1))
+    assert "Borderline: T12 Genant 0 (0–1)." in wording.summary(replace(report, vertebrae=(near,)))
+    cut = replace(report, vertebrae=sound[:1])
+    assert wording.summary(cut)[0] == "No Genant grade could be given in 1 vertebra."
+    assert "No vertebra was measured." in wording.summary(replace(report, vertebrae=()))
+
+
+def test_treated_but_not_graded_and_cement_without_its_vertebra(case) -> None:
+    unsure = replace(
+        case.report.vertebrae[2],
+        genant_grade=NotMeasured(reason="no neighbour can serve."),
+        level_source="unknown",
+        level="V3",
+    )
+    report = replace(case.report, vertebrae=(unsure,))
+    lines = headline(report)
+    assert lines[0] == "V3: not graded (no neighbour can serve)"
+    assert lines[1].startswith("L1: cement 4.1 mL, leak 0.3 mL")
+    assert "Levels are unknown" in wording.summary(report)[-1]
+
+
+def test_two_series_are_told_apart(case) -> None:
+    other = replace(case.report.vertebrae[2], series_instance_uid=case.report.series[1].series_instance_uid)
+    lines = headline(replace(case.report, vertebrae=(*case.report.vertebrae, other)))
+    assert lines[0].startswith("L1: series 1: wedge fracture")
+    assert lines[1] == "L1: series 2: wedge fracture, 34 % anterior loss (31–37), Genant 2"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "percent", "text"),
+    [
+        (0.3401, "1", True, "34 %"),
+        (-7.44, "deg", False, "−7.4°"),
+        (-0.01, "deg", False, "0.0°"),
+        (0.052, "mL", False, "0.05 mL"),
+        (4.06, "mL", False, "4.1 mL"),
+        (96.4, "[hnsf'U]", False, "96 HU"),
+        (0.955, "1", False, "0.95"),
+    ],
+)
+def test_numbers(value: float, unit: str, percent: bool, text: str) -> None:
+    assert wording.quantity(Quantity(value=value, unit=unit), percent=percent) == text
+
+
+def test_an_interval_below_zero_is_no_dash_between_dashes() -> None:
+    angle = Quantity(value=-1.0, unit="deg", interval95=(-2.0, 0.5))
+    assert wording.interval_text(angle) == "−2.0 to 0.5"
+    assert wording.interval_text(Quantity(value=1.0, unit="mm")) == ""
+
+
+def test_the_page_is_whole_and_needs_nothing_else(case) -> None:
+    shown = {"sagittal": Picture(png=b"1", alt="side"), "level_L1": Picture(png=b"2", alt="planes", level="L1")}
+    text = page.write_page(case.report, shown)
+    checked = Checker(text)
+    assert len(checked.ids) == len(set(checked.ids))
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in checked.links)
+    assert {link[1:] for link in checked.links if link.startswith("#")} <= set(checked.ids)
+    assert not re.search(r"url\(|@import|<script|https?://", text)
+    assert '<html lang="en">' in text
+    assert text.index("wedge fracture") < text.index('alt="side"') < text.index('alt="planes"') < text.index("<table")
+    for wanted in ("Research use only. Not a medical device.", "localizer, no volume", "cut by the edge", "ct_spine"):
+        assert wanted in text
+
+
+def test_what_comes_from_a_file_is_escaped(case) -> None:
+    evil = "<script>alert(1)</script>"
+    report = replace(case.report, warnings=(evil,), limits=(evil,), study_instance_uid=evil)
+    run = RunSummary(
+        studies=(StudyRun(study_instance_uid=evil, directory=evil, status="failed", reason=evil),), started=""
+    )
+    for text in (page.write_page(report, {}), index.write_index(run)):
+        assert "<script" not in text
+        assert "&lt;script&gt;" in text
+
+
+def test_a_study_in_which_nothing_was_found_gives_its_reasons(case) -> None:
+    report = replace(case.report, vertebrae=(), angles=(), cement=(), leaks=(), hardware=(), models=())
+    text = page.write_page(report, {})
+    Checker(text)
+    first = text[: text.index('id="series"')]
+    assert "No vertebra was measured." in first
+    assert "localizer, no volume" in first
+
+
+def test_the_index_leads_to_every_report(case) -> None:
+    outputs = ("a b#1/report.html", "a b#1/images/sagittal.png")
+    good = StudyRun(study_instance_uid="1.2", directory="a b#1", status="analyzed", outputs=outputs, report=case.report)
+    bad = StudyRun(study_instance_uid="1.3", directory="1.3", status="failed", reason="truncated file")
+    text = index.write_index(RunSummary(studies=(good, bad), started="2020-01-01T00:00:00"))
+    checked = Checker(text)
+    assert "a%20b%231/report.html" in checked.links
+    assert "a%20b%231/images/sagittal.png" in checked.links
+    assert "1.3/report.html" not in checked.links
+    for wanted in ("1 analyzed", "1 failed", "truncated file", "wedge fracture", "leak_volume_ml"):
+        assert wanted in text
