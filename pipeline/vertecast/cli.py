@@ -1,0 +1,238 @@
+"""The command ``vertecast``. Heavy packages are imported inside the commands, so that ``--help`` answers at once.
+
+Exit status: 0 all analysed; 1 some study failed (the rest is written); 2 wrong use, configuration or installation;
+3 nothing to analyse; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+
+import typer
+
+from vertecast import __version__
+from vertecast.errors import BundleError, ConfigurationError, VertecastError
+
+if TYPE_CHECKING:
+    from vertecast.batch import BatchResult, Listener
+    from vertecast.environment import Check
+    from vertecast.reports.summary import StudyRun
+
+EXIT_FAILED: Final = 1
+EXIT_WRONG_USE: Final = 2
+EXIT_NOTHING: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="vertecast",
+    help="Vertebral height loss, wedge deformity, bone cement and leaks on CT. Research use only; no medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich alone would take most of the half second that --help may take
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The model bundles of this installation.")
+app.add_typer(models_app, name="models")
+
+OutOption: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Folder of results.")]
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn errors raised on purpose into one line and the right exit status."""
+    try:
+        yield
+    except (ConfigurationError, BundleError) as error:
+        _complain(str(error))
+        raise typer.Exit(EXIT_WRONG_USE) from error
+    except VertecastError as error:
+        _complain(str(error))
+        raise typer.Exit(EXIT_FAILED) from error
+    except KeyboardInterrupt as error:
+        _complain("interrupted")
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"vertecast: {message}", err=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vertecast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")] = False,
+) -> None:
+    """Options that stand before any command."""
+
+
+@app.command()
+def analyze(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH",
+            exists=True,
+            readable=False,
+            help="Study folder, a tree of them, DICOM file, DICOMDIR, zip, NIfTI, MetaImage or NRRD volume.",
+        ),
+    ],
+    out: OutOption,
+    phase: Annotated[
+        Literal["auto", "pre", "intra", "post"] | None,
+        typer.Option(help="Phase of the treatment; auto: seen in the image."),
+    ] = None,
+    lowest: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="Level of the lowest vertebra in view, for example L5.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Studies analysed at the same time.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file, see configs/default.yaml.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Analyse again what an earlier run has written.")] = False,
+) -> None:
+    """Measure every study under PATH and write reports to DIR."""
+    from vertecast.batch import run_batch, shipped_engine
+    from vertecast.config import load_config
+
+    with _clear_errors():
+        overrides: dict[str, dict[str, Any]] = {
+            "analysis": {"phase": phase, "lowest": lowest},
+            "batch": {"workers": workers},
+        }
+        options = load_config(config).with_overrides(overrides)
+        engine = shipped_engine(options.segmentation)
+        with _progress() as listener:
+            result = run_batch(paths, out, options, engine, force=force, listener=listener)
+        raise typer.Exit(_conclude(result, out))
+
+
+@contextmanager
+def _progress() -> Iterator[Listener]:
+    """A bar under the lines of the studies on a terminal; the lines alone when piped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("analysing", total=None)
+
+        def listener(study: StudyRun, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            console.print(_study_line(study, done, total))
+
+        yield listener
+
+
+def _study_line(study: StudyRun, done: int, total: int) -> str:
+    """One study in one line: position, name, what became of it."""
+    if study.status != "analyzed":
+        state = f"{study.status}: {study.reason}"
+    elif study.timing_s:
+        state = f"analysed in {sum(study.timing_s.values()):.0f} s"
+    else:
+        state = "already analysed"
+    return f"[{done}/{total}] {study.study_instance_uid}: {state}"
+
+
+def _conclude(result: BatchResult, out: Path) -> int:
+    """Print the count and where the page lies; return the exit status."""
+    counts = {status: result.count(status) for status in ("analyzed", "failed", "skipped")}
+    typer.echo(f"{counts['analyzed']} analysed, {counts['failed']} failed, {counts['skipped']} skipped")
+    typer.echo(f"Report: {(out / 'index.html').resolve()}")
+    if result.interrupted:
+        _complain("interrupted; run the same command again to go on")
+        return EXIT_INTERRUPTED
+    if not result.found_work:
+        _complain("nothing to analyse under the given paths")
+        return EXIT_NOTHING
+    return EXIT_FAILED if counts["failed"] else 0
+
+
+@app.command()
+def simulate(
+    out: OutOption,
+    cases: Annotated[int, typer.Option(min=1, metavar="N", help="How many patients.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, metavar="S", help="The same seed gives the same patients.")] = 0,
+    kind: Annotated[
+        Literal["ct", "patient"], typer.Option(help="ct: one CT study each; patient: before and after treatment.")
+    ] = "ct",
+) -> None:
+    """Write simulated CT studies as DICOM, with their truth."""
+    from vertecast.simulation.studies import simulate_case, write_study
+
+    with _clear_errors():
+        for number in range(cases):
+            for folder in write_study(simulate_case(seed + number, kind), out):
+                typer.echo(f"[{number + 1}/{cases}] {folder}")
+
+
+@app.command()
+def evaluate(
+    truth: Annotated[
+        Path,
+        typer.Option(metavar="DIR", exists=True, file_okay=False, help="Truth, as 'vertecast simulate' writes it."),
+    ],
+    predictions: Annotated[
+        Path, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Folder of 'vertecast analyze'.")
+    ],
+    out: OutOption,
+) -> None:
+    """Score reports against the truth and write scores.json and tables to DIR."""
+    from vertecast.evaluation.report import evaluate_folders
+    from vertecast.evaluation.summary import text_table
+
+    with _clear_errors():
+        typer.echo(text_table(evaluate_folders(truth, predictions, out)), nl=False)
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """Name and version of every shipped bundle."""
+    from vertecast import resources
+
+    with _clear_errors():
+        for name in resources.bundle_names():
+            bundle = resources.read_bundle(resources.bundle_directory(name))
+            typer.echo(f"{bundle.name} {bundle.version} {bundle.directory}")
+
+
+@models_app.command("verify")
+def verify_models() -> None:
+    """Compare the weights of every bundle with their recorded checksums."""
+    from vertecast.environment import check_bundles
+
+    _print_checks(check_bundles())
+
+
+@app.command()
+def check() -> None:
+    """Examine this installation: versions, image codecs, model weights."""
+    from vertecast.environment import check_environment
+
+    _print_checks(check_environment())
+
+
+def _print_checks(checks: tuple[Check, ...]) -> None:
+    for item in checks:
+        typer.echo(f"{'ok  ' if item.passed else 'FAIL'} {item.name}: {item.found}")
+    if not all(item.passed for item in checks):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def main() -> Any:
+    """Entry point of the console script."""
+    return app()

@@ -1,0 +1,151 @@
+"""One study in, one `StudyReport` out: read, segment, name the levels, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol, TypeAlias
+
+from vertecast.config import AnalysisOptions, Config
+from vertecast.dicom.ct import CtSeries, choose_ct_series, read_ct
+from vertecast.dicom.discover import StudyFiles, refusal
+from vertecast.errors import InputError
+from vertecast.images import Mask, Segmentation, Volume
+from vertecast.measurement.levels import assign_levels
+from vertecast.measurement.study import THICK_SLICE_MM, measure_study
+from vertecast.reports.labels import label_map
+from vertecast.results import LevelAssignment, ModelUsed, SeriesResult, StudyReport
+
+Phase: TypeAlias = Literal["pre", "intra", "post", "unknown"]
+PhaseSource: TypeAlias = Literal["operator", "cement seen", "no cement seen", "unknown"]
+
+OTHER_PART: Final = "shows another part of the patient than the series that was analysed; analyse it on its own"
+
+
+class Segmenter(Protocol):
+    """What finds the vertebrae. The shipped one is `vertecast.segmentation.ct.CtSegmenter`; tests bring their own."""
+
+    def segment(self, volume: Volume) -> Segmentation:
+        """Find vertebrae, cement and metal. Raises `UnsupportedError` where no spine is in view."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StudyResult:
+    """A report with the image and the label map it was measured on; both are None where no series was analysed."""
+
+    report: StudyReport
+    volume: Volume | None = None
+    labels: Mask | None = None
+
+    @property
+    def status(self) -> Literal["analyzed", "failed", "skipped"]:
+        """What became of the study: analysed in one series at least; else failed where a series failed."""
+        states = {series.status for series in self.report.series}
+        if "analyzed" in states:
+            return "analyzed"
+        return "failed" if "failed" in states else "skipped"
+
+    @property
+    def reason(self) -> str:
+        """Why the study was not analysed: the reasons of its series, each once; empty for an analysed one."""
+        if self.status == "analyzed":
+            return ""
+        reasons = [series.reason for series in self.report.series if series.status == self.status]
+        return "; ".join(dict.fromkeys(reasons)) or "no image series in the study"
+
+
+def analyze_study(study: StudyFiles, config: Config, segmenter: Segmenter) -> StudyResult:
+    """Measure one study on the best CT series that it holds.
+
+    Input that cannot be analysed is no exception here: it is a series with the status "failed" or "skipped" and its
+    reason. A series that cannot be read gives way to the next best. Where no spine is in view, another reconstruction
+    of the same scan would show none either, so only series of another part of the patient are tried then.
+
+    Args:
+        study: Files of one study.
+        config: Phase and lowest level, if the operator gave them; what counts as cement.
+        segmenter: Finds the vertebrae.
+    """
+    failed = list(study.rejected)
+    chosen, others = choose_ct_series(study)
+    while chosen:
+        best, *further = chosen
+        study = replace(study, series=tuple(series for series in study.series if series is not best))
+        try:
+            ct = read_ct(best)
+        except InputError as error:
+            failed.append(refusal(best, str(error), failed=True))
+            chosen, others = choose_ct_series(study)
+            continue
+        try:
+            segmentation = segmenter.segment(ct.volume)
+        except InputError as error:
+            failed.append(refusal(best, str(error), failed=True))
+            chosen = further
+            continue
+        analyzed = replace(refusal(best, ""), status="analyzed")
+        series = (analyzed, *failed, *others, *(refusal(one, OTHER_PART) for one in further))
+        return _measure(study.study_instance_uid, series, (ct, segmentation), config)
+    report = StudyReport(
+        study_instance_uid=study.study_instance_uid,
+        phase="unknown",
+        phase_source="unknown",
+        series=(*failed, *others),
+    )
+    return StudyResult(report=report)
+
+
+def _measure(
+    study_instance_uid: str,
+    series: tuple[SeriesResult, ...],
+    segmented: tuple[CtSeries, Segmentation],
+    config: Config,
+) -> StudyResult:
+    """Everything that is measured on one series."""
+    ct, segmentation = segmented
+    levels = assign_levels(segmentation, lowest=config.analysis.lowest)
+    measured = measure_study(
+        ct.volume,
+        segmentation,
+        levels,
+        series_instance_uid=ct.series_instance_uid,
+        slice_sop_instance_uids=ct.slice_sop_instance_uids,
+        cement_hu=config.cement.minimum_hu,
+    )
+    phase, source = _phase(config.analysis, cement_seen=bool(measured.cement))
+    report = StudyReport(
+        study_instance_uid=study_instance_uid,
+        phase=phase,
+        phase_source=source,
+        series=series,
+        models=tuple(ModelUsed(name=name, version=version, sha256=sha) for name, version, sha in segmentation.models),
+        vertebrae=measured.vertebrae,
+        angles=measured.angles,
+        cement=measured.cement,
+        leaks=measured.leaks,
+        hardware=measured.hardware,
+        limits=tuple(_limits(ct, levels)),
+        warnings=(*ct.warnings, *measured.warnings),
+    )
+    labels = label_map(segmentation, levels, measured.cement_labels, ct.volume)
+    return StudyResult(report=report, volume=ct.volume, labels=labels)
+
+
+def _phase(options: AnalysisOptions, *, cement_seen: bool) -> tuple[Phase, PhaseSource]:
+    """The operator's word, else what the image shows."""
+    if options.phase != "auto":
+        return options.phase, "operator"
+    return ("post", "cement seen") if cement_seen else ("pre", "no cement seen")
+
+
+def _limits(ct: CtSeries, levels: Sequence[LevelAssignment]) -> Iterator[str]:
+    """What the reader must know before trusting the numbers of this study."""
+    if (ct.slice_thickness_mm or 0.0) > THICK_SLICE_MM >= ct.volume.spacing_mm.max():
+        yield f"Overlapping slices of {ct.slice_thickness_mm:g} mm: small height losses and small leaks can be missed."
+    if any(level.source == "unknown" for level in levels):
+        yield "Neither sacrum nor last rib in view: levels are numbered V1, V2, ... from the top."
+    if ct.contrast:
+        yield "Contrast medium was given: bone density reads too high, and bright vessels can look like cement."
+    if ct.kvp is not None and ct.kvp != 120.0:
+        yield f"Taken at {ct.kvp:g} kVp: limits of bone density hold for 120 kVp."

@@ -1,0 +1,182 @@
+"""Stand-ins for what is slow or needs weights; plain module functions, so that worker processes can import them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertecast import geometry
+from vertecast.anatomy import Structure
+from vertecast.config import SegmentationOptions
+from vertecast.errors import UnsupportedError
+from vertecast.images import Segmentation, Volume
+
+BONE_HU = 150
+"""The blocks of the test volumes are brighter than this; everything else is darker."""
+
+GRID_MM = 1.5
+
+SECRET_NAME = "Doe^Joanna"
+"""A patient's name in every DICOM file of the tests: it must never come out anywhere."""
+
+
+def square(number: int) -> int:
+    """A function for worker processes."""
+    return number * number
+
+
+def square_unless_unlucky(number: int) -> int:
+    """Ends its process without a word for 13, as the kernel does to a process that takes too much memory."""
+    if number == 13:
+        os._exit(1)
+    return number * number
+
+
+def divide_by(number: int) -> float:
+    """Raises for 0."""
+    return 1 / number
+
+
+def threads_seen(_: int) -> str:
+    """How many threads a worker may use."""
+    return os.environ["OMP_NUM_THREADS"]
+
+
+class BlockSegmenter:
+    """Takes every bright block for a vertebral body: the pipeline without weights."""
+
+    def segment(self, volume: Volume) -> Segmentation:
+        """Label connected bright blocks from cranial to caudal."""
+        from scipy import ndimage
+
+        grid, shape = geometry.aligned_grid(volume.lps_from_index, volume.shape, GRID_MM)
+        hu = geometry.resample(volume.hu, volume.lps_from_index, grid, shape, fill=-1024)
+        labels, count = ndimage.label(hu > BONE_HU)
+        if not count:
+            raise UnsupportedError("no spine in view: the image shows no vertebra")
+        instance = np.where(labels > 0, count + 1 - labels, 0).astype(np.uint8)
+        centers = ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))
+        order = np.argsort([-center[2] for center in centers])
+        for rank, label in enumerate(order, start=1):
+            instance[labels == label + 1] = rank
+        body = (labels > 0).astype(np.float16)
+        return Segmentation(
+            lps_from_index=grid,
+            structure=(body * Structure.BODY).astype(np.uint8),
+            instance=instance,
+            body_probability=body,
+            cement_probability=np.zeros_like(body),
+            metal_probability=np.zeros_like(body),
+            instance_confidence=(0.9,) * count,
+            touches_border=(False,) * count,
+            models=(("blocks", "1", "0" * 64),),
+        )
+
+
+def load_blocks(_options: SegmentationOptions) -> BlockSegmenter:
+    """Loader of `BlockSegmenter`, as `vertecast.batch.Engine` wants one."""
+    return BlockSegmenter()
+
+
+class BrokenSegmenter:
+    """A segmenter with a defect of its own."""
+
+    def segment(self, volume: Volume) -> Segmentation:
+        """Fails as a programming error does, with a text that must not reach the output."""
+        raise KeyError(SECRET_NAME)
+
+
+def load_broken(_options: SegmentationOptions) -> BrokenSegmenter:
+    """Loader of `BrokenSegmenter`."""
+    return BrokenSegmenter()
+
+
+class InterruptedSegmenter(BlockSegmenter):
+    """The operator presses Ctrl-C while the second study is under way."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def segment(self, volume: Volume) -> Segmentation:
+        """Works once."""
+        self.calls += 1
+        if self.calls > 1:
+            raise KeyboardInterrupt
+        return super().segment(volume)
+
+
+def load_interrupted(_options: SegmentationOptions) -> InterruptedSegmenter:
+    """Loader of `InterruptedSegmenter`."""
+    return InterruptedSegmenter()
+
+
+def spine_image(*, blocks: int = 3) -> tuple[NDArray[np.int16], geometry.FloatArray]:
+    """CT-like numbers with rounded bright blocks in a row, on an oblique grid of unequal spacing in LPS mm."""
+    shape, spacing = (48, 52, 60), np.array([1.7, 1.5, 2.0])
+    tilt = geometry.rotation([1, 0.2, 0], 0.1)
+    lps_from_index = geometry.affine(tilt @ np.diag(spacing), [-40.0, -35.0, 10.0])
+    centered = (np.moveaxis(np.indices(shape), 0, -1) - (np.array(shape) - 1) / 2) * spacing
+    hu = np.full(shape, 40.0)
+    hu[np.hypot(centered[..., 0], centered[..., 1]) > 36] = -1000
+    for block in range(blocks):
+        offset = centered - [0, 0, (block - (blocks - 1) / 2) * 32]
+        inside = (np.hypot(offset[..., 0] / 22, offset[..., 1] / 16) < 1) & (abs(offset[..., 2]) < 12.5)
+        hu[inside] = 300
+    noise = np.random.default_rng(7).normal(0, 5, shape)
+    return (hu + noise).astype(np.int16), lps_from_index
+
+
+def write_spine(path: Path, *, blocks: int = 3) -> Path:
+    """Write `spine_image` as NIfTI."""
+    import nibabel
+
+    hu, lps_from_index = spine_image(blocks=blocks)
+    nibabel.Nifti1Image(hu, geometry.LPS_FROM_RAS @ lps_from_index).to_filename(path)
+    return path
+
+
+def write_values(path: Path, values: NDArray[np.generic]) -> Path:
+    """Write any values as NIfTI with the grid of `spine_image`."""
+    import nibabel
+
+    nibabel.Nifti1Image(values, geometry.LPS_FROM_RAS @ spine_image()[1]).to_filename(path)
+    return path
+
+
+def write_dicom(
+    folder: Path, *, modality: str = "CT", patient: str = "P1", study: int = 1, slices: int | None = None
+) -> list[Path]:
+    """Write `spine_image` as a classic DICOM series; returns its files."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+
+    hu, lps_from_index = spine_image()
+    spacing, axes = geometry.spacing_mm(lps_from_index), lps_from_index[:3, :3]
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for k in range(hu.shape[2] if slices is None else slices):
+        image = Dataset()
+        image.file_meta = FileMetaDataset()
+        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = f"1.2.826.0.1.{study}.{k + 1}"
+        image.SOPClassUID = CTImageStorage if modality == "CT" else MRImageStorage
+        image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+        image.StudyInstanceUID, image.SeriesInstanceUID = f"1.2.826.0.2.{study}", f"1.2.826.0.3.{study}"
+        image.FrameOfReferenceUID = f"1.2.826.0.4.{study}"
+        image.Modality, image.PatientID, image.PatientName = modality, patient, SECRET_NAME
+        image.ImageType, image.InstanceNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], k + 1
+        image.ImagePositionPatient = [round(float(x), 4) for x in geometry.apply(lps_from_index, [0, 0, k])]
+        directions = np.concatenate([axes[:, 0] / spacing[0], axes[:, 1] / spacing[1]])
+        image.ImageOrientationPatient = [round(float(x), 6) for x in directions]
+        image.PixelSpacing, image.SliceThickness = [float(spacing[1]), float(spacing[0])], float(spacing[2])
+        image.Columns, image.Rows = hu.shape[:2]
+        image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+        image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 1
+        image.RescaleSlope, image.RescaleIntercept = 1, 0
+        image.PixelData = np.ascontiguousarray(hu[:, :, k].T).tobytes()
+        paths.append(folder / f"{k:03d}.dcm")
+        image.save_as(paths[-1], enforce_file_format=True)
+    return paths

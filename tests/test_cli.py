@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from fakes import SECRET_NAME, load_blocks, load_interrupted, spine_image, write_dicom, write_spine, write_values
+from vertecast import batch, environment, resources
+from vertecast.batch import Engine
+from vertecast.cli import app
+from vertecast.config import SegmentationOptions
+from vertecast.environment import Check
+from vertecast.errors import BundleError
+from vertecast.simulation import studies
+from vertecast.simulation.studies import simulate_case
+
+
+@pytest.fixture(autouse=True)
+def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command without weights."""
+    use(monkeypatch, lambda _options: Engine(load=load_blocks, weights="blocks"))
+
+
+def use(monkeypatch: pytest.MonkeyPatch, engine: Callable[[SegmentationOptions], Engine]) -> None:
+    monkeypatch.setattr(batch, "shipped_engine", engine)
+
+
+def invoke(*arguments: str | Path) -> Result:
+    """Run a command in this process; nothing but an exit may come out of it."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    assert SECRET_NAME not in result.output
+    return result
+
+
+def reasons(out: Path) -> list[str]:
+    return [study["reason"] for study in json.loads((out / "run.json").read_text())["studies"] if study["reason"]]
+
+
+def test_analyze_prints_a_line_for_each_study_and_where_the_report_lies(tmp_path: Path) -> None:
+    write_spine(tmp_path / "a.nii.gz")
+    result = invoke("analyze", tmp_path / "a.nii.gz", "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("[1/1] a: analysed in ")
+    assert lines[1:] == ["1 analysed, 0 failed, 0 skipped", f"Report: {tmp_path / 'out' / 'index.html'}"]
+    again = invoke("analyze", tmp_path / "a.nii.gz", "--out", tmp_path / "out")
+    assert again.stdout.splitlines()[0] == "[1/1] a: already analysed"
+    assert again.exit_code == 0
+
+
+def test_options_of_the_command_line_win_over_the_file(tmp_path: Path) -> None:
+    write_spine(tmp_path / "a.nii.gz")
+    (tmp_path / "own.yaml").write_text("analysis: {phase: pre, lowest: L5}")
+    options = ["--config", tmp_path / "own.yaml", "--phase", "post"]
+    assert invoke("analyze", tmp_path / "a.nii.gz", "--out", tmp_path / "out", *options).exit_code == 0
+    report = json.loads((tmp_path / "out" / "a" / "report.json").read_text())
+    assert report["study"] == {"study_instance_uid": "a", "phase": "post", "phase_source": "operator"}
+    assert [vertebra["level"] for vertebra in report["vertebrae"]] == ["L3", "L4", "L5"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--lowest", "X1"], "'X1' is no vertebral level"),
+        (["--workers", "0"], "batch.workers"),
+        (["--config", "absent.yaml"], "absent.yaml: cannot be read"),
+        (["--phase", "later"], "later"),
+    ],
+)
+def test_wrong_use_is_said_in_one_line(tmp_path: Path, options: list[str], complaint: str) -> None:
+    result = invoke("analyze", tmp_path, "--out", tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_path_that_does_not_exist_is_wrong_use(tmp_path: Path) -> None:
+    assert invoke("analyze", tmp_path / "absent", "--out", tmp_path / "out").exit_code == 2
+
+
+def test_missing_weights_are_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_options: SegmentationOptions) -> Engine:
+        raise BundleError("ct_spine: models/model.safetensors is missing; fetch the bundle again")
+
+    use(monkeypatch, missing)
+    result = invoke("analyze", tmp_path, "--out", tmp_path / "out")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "model.safetensors is missing" in result.stderr
+
+
+def test_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, lambda _options: Engine(load=load_interrupted, weights="blocks"))
+    for name in ("a", "b"):
+        write_spine(tmp_path / f"{name}.nii.gz")
+    result = invoke("analyze", tmp_path, "--out", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+    assert "1 analysed, 0 failed, 1 skipped" in result.stdout
+
+
+def empty_folder(folder: Path) -> None:
+    folder.mkdir()
+
+
+def truncated(folder: Path) -> None:
+    for path in write_dicom(folder, study=2):
+        path.write_bytes(path.read_bytes()[:-2000])
+
+
+def no_pixel_data(folder: Path) -> None:
+    from pydicom import dcmread
+
+    for path in write_dicom(folder, study=3):
+        image = dcmread(path)
+        del image.PixelData
+        image.save_as(path)
+
+
+def two_patients(folder: Path) -> None:
+    from pydicom import dcmread
+
+    for number, path in enumerate(write_dicom(folder, study=4)):
+        image = dcmread(path)
+        image.PatientID = f"P{number % 2}"
+        image.save_as(path)
+
+
+def one_slice(folder: Path) -> None:
+    write_dicom(folder, study=5, slices=1)
+
+
+def missing_slice(folder: Path) -> None:
+    write_dicom(folder, study=6)[30].unlink()
+
+
+def magnetic_resonance(folder: Path) -> None:
+    write_dicom(folder, modality="MR", study=7)
+
+
+def without_spine(folder: Path) -> None:
+    folder.mkdir()
+    hu, _ = spine_image(blocks=0)
+    hu[20, 20, 20] = 250  # one bright voxel: bone, but no vertebra; the fake's grid blurs it away
+    write_values(folder / "image.nii.gz", hu)
+
+
+def all_zero(folder: Path) -> None:
+    folder.mkdir()
+    write_values(folder / "image.nii.gz", np.zeros((48, 52, 60), np.int16))
+
+
+def not_a_number(folder: Path) -> None:
+    folder.mkdir()
+    hu = spine_image()[0].astype(np.float32)
+    hu[3, 4, 5] = np.nan
+    write_values(folder / "image.nii.gz", hu)
+
+
+def garbage(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "image.dcm").write_bytes(b"this was a DICOM file once")
+
+
+def broken_zip(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "study.zip").write_bytes(b"PK\x03\x04 and nothing more")
+
+
+BAD_INPUT: list[tuple[Callable[[Path], None], int, str]] = [
+    (empty_folder, 3, "holds no"),
+    (garbage, 3, "damaged"),
+    (broken_zip, 3, "zip archive cannot be opened"),
+    (magnetic_resonance, 3, "modality MR"),
+    (no_pixel_data, 1, "no pixel data"),
+    (one_slice, 3, "single slice"),
+    (truncated, 1, "truncated"),
+    (two_patients, 1, "2 patient IDs"),
+    (missing_slice, 1, "missing"),
+    (without_spine, 1, "no spine in view"),
+    (all_zero, 1, "same value"),
+    (not_a_number, 1, "NaN"),
+]
+
+
+@pytest.mark.parametrize(("make", "status", "expected"), BAD_INPUT)
+def test_bad_input_gives_a_reason(tmp_path: Path, make: Callable[[Path], None], status: int, expected: str) -> None:
+    make(tmp_path / "in")
+    result = invoke("analyze", tmp_path / "in", "--out", tmp_path / "out")
+    assert all(expected in reason for reason in reasons(tmp_path / "out"))
+    assert expected in result.stdout
+    assert result.exit_code == status
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "run.json", "summary.csv"]
+
+
+def test_every_bad_input_together_never_stops_a_good_one(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_spine(tmp_path / "in" / "good.nii.gz")
+    for make, _, _ in BAD_INPUT:
+        make(tmp_path / "in" / make.__name__)
+    result = invoke("analyze", tmp_path / "in", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "good: analysed" in result.stdout
+    said = " ".join(reasons(tmp_path / "out"))
+    for make, _, expected in BAD_INPUT:
+        assert make is empty_folder or expected in said
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["good"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_an_unreadable_folder_is_a_reason(tmp_path: Path) -> None:
+    write_spine(tmp_path / "good.nii.gz")
+    (tmp_path / "locked").mkdir(mode=0)
+    result = invoke("analyze", tmp_path, "--out", tmp_path.with_name("out"))
+    assert result.exit_code == 1
+    assert "locked" in result.stdout
+    assert "good: analysed" in result.stdout
+
+
+def test_a_simulated_patient_is_scored_against_its_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "simulate_case", lambda seed, kind: simulate_case(seed, kind, matrix=64))
+    made = invoke("simulate", "--out", tmp_path / "sim", "--seed", "5")
+    assert made.exit_code == 0
+    folder = Path(made.stdout.removeprefix("[1/1] ").strip())
+    assert list(folder.glob("*.dcm"))
+    assert invoke("analyze", folder, "--out", tmp_path / "out").exit_code == 0
+    options = ["--truth", tmp_path / "sim", "--predictions", tmp_path / "out", "--out", tmp_path / "scores"]
+    result = invoke("evaluate", *options)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("1 studies (simulated)")
+    assert (tmp_path / "scores" / "scores.json").is_file()
+
+
+def test_evaluate_without_truth_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    options = ["--truth", tmp_path / "empty", "--predictions", tmp_path / "empty", "--out", tmp_path / "scores"]
+    result = invoke("evaluate", *options)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "holds no truth" in result.stderr
+
+
+def test_models_list_names_the_bundles() -> None:
+    result = invoke("models", "list")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == list(resources.bundle_names())
+
+
+@pytest.mark.parametrize("command", [["models", "verify"], ["check"]])
+def test_one_failed_check_is_told_and_gives_status_1(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    checks = (Check(name="good", found="1.0", passed=True), Check(name="bad", found="altered", passed=False))
+    monkeypatch.setattr(environment, "check_bundles", lambda: checks)
+    result = invoke(*command)
+    assert result.exit_code == 1
+    assert "ok   good: 1.0\nFAIL bad: altered\n" in result.stdout
+    monkeypatch.setattr(environment, "check_bundles", lambda: checks[:1])
+    assert invoke(*command).exit_code == 0
+
+
+def test_check_tells_versions_and_codecs() -> None:
+    names = {check.name for check in environment.check_environment() if check.passed}
+    assert {"vertecast", "torch", "pydicom", *environment.TRANSFER_SYNTAXES} <= names
+
+
+def test_version() -> None:
+    from vertecast import __version__
+
+    assert invoke("--version").stdout == f"vertecast {__version__}\n"

@@ -1,0 +1,101 @@
+"""A short seeded run lowers the loss, a stopped run goes on, and the result is a bundle."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vertecast.anatomy import Structure
+from vertecast.resources import METADATA
+from vertecast.simulation.crops import CropSettings, crops, draw_patient, scan, take_crop
+from vertecast.training import Trainer, TrainSettings, as_tensors, dice_scores, loss_terms
+
+TINY = CropSettings(spacing_mm=4.0, phantom_shape=(48, 48, 48), crop=32, near_spine=1.0, pool=2, uses=4)
+
+
+def _settings(**changes: object) -> TrainSettings:
+    base = {
+        "network": "locator",
+        "spacing_mm": 4.0,
+        "crop": 32,
+        "phantom_shape": (48, 48, 48),
+        "widths": (8, 16, 16, 16),
+        "near_spine": 1.0,
+        "pool": 2,
+        "uses": 8,
+        "steps": 12,
+        "batch": 1,
+        "workers": 0,
+        "save_every": 6,
+        "validation_crops": 2,
+    }
+    return TrainSettings.model_validate({**base, **changes})
+
+
+def test_crops_repeat_themselves_for_a_seed() -> None:
+    first, second = next(crops(5, TINY)), next(crops(5, TINY))
+    np.testing.assert_array_equal(first.hu, second.hu)
+    np.testing.assert_array_equal(first.structure, second.structure)
+    assert not np.array_equal(first.hu, next(crops(6, TINY)).hu)
+
+
+def test_offsets_point_at_one_centre_for_each_body() -> None:
+    rng = np.random.default_rng(11)
+    patient = draw_patient(rng, TINY)
+    crop = take_crop(patient, rng, TINY)
+    index = np.indices(crop.structure.shape)
+    body = (crop.structure == Structure.BODY) & (crop.offset_weight > 0)
+    assert body.sum() > 50
+    votes = (index * TINY.spacing_mm + crop.offset_mm)[:, body]
+    centers = np.unique(np.round(votes.T, 1), axis=0)
+    assert 1 <= len(centers) <= 10, "voxels of one body agree on its centre, in mirror images too"
+
+
+def test_thick_slices_blur_along_the_slice_axis_only() -> None:
+    step = np.zeros((24, 24, 48), dtype=np.float32)
+    step[:, :, 24:] = 1000
+    spread = []
+    for seed in range(12):
+        seen = scan(step, 1.0, np.random.default_rng(seed))
+        profile = seen[6:18, 6:18].mean(axis=(0, 1))
+        spread.append(np.abs(np.diff(profile)).max())
+    assert max(spread) > 2 * min(spread), "some scanners are sharp and some have thick slices"
+
+
+def test_a_perfect_answer_has_no_structure_loss() -> None:
+    batch = {k: v[None] for k, v in as_tensors(next(crops(7, TINY))).items()}
+    output = torch.zeros(1, 13, *batch["structure"].shape[1:])
+    output[:, :8] = 40 * torch.nn.functional.one_hot(batch["structure"], 8).movedim(-1, 1)
+    output[:, 8], output[:, 9] = 80 * batch["cement"].round() - 40, 80 * batch["metal"] - 40
+    output[:, 10:13] = batch["offset"] / 20
+    terms = loss_terms(output, batch)
+    assert float(terms["structure"]) < 0.05
+    assert float(terms["offset"]) < 1e-4
+    overlap, size = dice_scores(output, batch)["body"]
+    assert overlap == size > 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_training_lowers_the_loss_resumes_and_exports(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    Trainer(_settings(), run).run()
+    resumed = Trainer(_settings(steps=18), run)
+    assert resumed.step == 12
+    resumed.run()
+    with (run / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [6, 12, 18]
+    total = [sum(float(row[k]) for k in ("structure", "cement", "metal", "offset")) for row in rows]
+    assert total[-1] < total[0]
+    bundle = tmp_path / "bundle"
+    (bundle / "configs").mkdir(parents=True)
+    (bundle / METADATA).write_text(json.dumps({"name": "tiny", "version": "0"}))
+    resumed.export(bundle, resumed.validate())
+    written = json.loads((bundle / METADATA).read_text())
+    assert written["networks"]["locator"]["steps"] == 18
+    assert set(written["sha256"]) == {"models/locator.safetensors"}

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import BlockSegmenter, write_dicom, write_spine
+from vertecast import workflow
+from vertecast.config import AnalysisOptions, Config
+from vertecast.dicom.ct import CtSeries
+from vertecast.dicom.discover import SeriesFiles, StudyFiles, find_studies, refusal
+from vertecast.errors import GeometryError
+from vertecast.results import SeriesResult
+from vertecast.workflow import analyze_study
+
+
+def study_of(path: Path) -> StudyFiles:
+    [study] = find_studies([path])
+    assert isinstance(study, StudyFiles)
+    return study
+
+
+@pytest.fixture(scope="module")
+def spine(tmp_path_factory: pytest.TempPathFactory) -> StudyFiles:
+    return study_of(write_spine(tmp_path_factory.mktemp("spine") / "patient.nii.gz"))
+
+
+def test_a_spine_is_measured_from_file_to_report(spine: StudyFiles) -> None:
+    result = analyze_study(spine, Config(), BlockSegmenter())
+    assert (result.status, result.reason) == ("analyzed", "")
+    report = result.report
+    assert report.study_instance_uid == "patient"
+    assert [series.status for series in report.series] == ["analyzed"]
+    assert [vertebra.level for vertebra in report.vertebrae] == ["V1", "V2", "V3"]
+    assert [model.name for model in report.models] == ["blocks"]
+    assert (report.phase, report.phase_source) == ("pre", "no cement seen")
+    assert any("V1, V2" in limit for limit in report.limits)
+    assert result.volume is not None
+    assert result.labels is not None
+    assert result.labels.labels.shape == result.volume.shape
+    assert set(np.unique(result.labels.labels)) == {0, 41, 42, 43}
+
+
+def test_the_word_of_the_operator_wins(spine: StudyFiles) -> None:
+    report = analyze_study(spine, Config(analysis=AnalysisOptions(phase="intra", lowest="L3")), BlockSegmenter()).report
+    assert [vertebra.level for vertebra in report.vertebrae] == ["L1", "L2", "L3"]
+    assert {vertebra.level_source for vertebra in report.vertebrae} == {"operator"}
+    assert (report.phase, report.phase_source) == ("intra", "operator")
+
+
+def test_no_spine_is_a_reason(tmp_path: Path) -> None:
+    write_spine(tmp_path / "empty.nii.gz", blocks=0)
+    result = analyze_study(study_of(tmp_path / "empty.nii.gz"), Config(), BlockSegmenter())
+    assert result.status == "failed"
+    assert result.volume is None
+    assert result.report.vertebrae == ()
+
+
+def test_another_kind_of_image_is_skipped(tmp_path: Path) -> None:
+    write_dicom(tmp_path, modality="MR", slices=3)
+    result = analyze_study(study_of(tmp_path), Config(), BlockSegmenter())
+    assert result.status == "skipped"
+    assert "MR" in result.reason
+
+
+def test_a_series_refused_earlier_keeps_its_reason(spine: StudyFiles) -> None:
+    refused = SeriesResult(series_instance_uid="1.2", kind="other", view=None, status="failed", reason="two patients")
+    study = replace(spine, series=(), rejected=(refused,))
+    result = analyze_study(study, Config(), BlockSegmenter())
+    assert (result.status, result.reason) == ("failed", "two patients")
+
+
+def test_an_unreadable_series_gives_way_to_the_next(spine: StudyFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    [good] = spine.series
+    damaged = replace(good, series_instance_uid="1.2.3")
+
+    def choose(study: StudyFiles) -> tuple[list[SeriesFiles], list[SeriesResult]]:
+        best, *others = sorted(study.series, key=lambda series: series is not damaged)
+        return [best], [refusal(other, "another reconstruction") for other in others]
+
+    def read(series: SeriesFiles) -> CtSeries:
+        if series is damaged:
+            raise GeometryError("2 slices are missing")
+        return read_ct(series)
+
+    read_ct = workflow.read_ct
+    monkeypatch.setattr(workflow, "choose_ct_series", choose)
+    monkeypatch.setattr(workflow, "read_ct", read)
+    result = analyze_study(replace(spine, series=(good, damaged)), Config(), BlockSegmenter())
+    states = [(series.series_instance_uid, series.status, series.reason) for series in result.report.series]
+    assert states == [("patient", "analyzed", ""), ("1.2.3", "failed", "2 slices are missing")]
