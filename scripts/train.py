@@ -1,4 +1,4 @@
-"""Train a bundle: ``python scripts/train.py configs/train/ct_outliner.yaml --out runs/ct_outliner``. Resumes by itself."""
+"""Train a network, going on where a run stopped: ``scripts/train.py configs/train/ct_outliner.yaml --out runs/a``."""
 
 from __future__ import annotations
 

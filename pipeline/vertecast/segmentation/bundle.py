@@ -55,7 +55,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A CT bundle whose weights match their sums: a coarse network that finds the spine, a fine one that outlines it."""
+    """A CT bundle whose weights match their sums: a coarse network finds the spine, a fine one outlines it."""
 
     name: str
     version: str

@@ -17,7 +17,7 @@ VOTE_BLUR_MM: Final = 2.5
 """Spread given to each vote; about the error of the network's offsets."""
 
 SMALLEST_PITCH_MM: Final = 9.0
-"""Two centres closer than this along the spine are one vertebra; crushed upper thoracic neighbours lie about 12 apart."""
+"""Two centres closer than this are one vertebra; crushed upper thoracic neighbours lie about 12 apart."""
 
 SMALLEST_BODY_ML: Final = 0.8
 """Fewer body voxels than this are no vertebra, whole or cut."""
@@ -27,6 +27,13 @@ BODY_REACH_MM: Final = 14.0
 
 POSTERIOR_REACH_MM: Final = 22.0
 """The same for posterior elements and ribs, whose votes come from farther away."""
+
+
+LARGEST_STEP_MM: Final = 75.0
+"""Neighbouring centres of one column lie at most this far apart: two lumbar levels, so one may be missed."""
+
+SMALLEST_DESCENT: Final = 0.55
+"""Of each step from centre to centre at least this share goes downwards: 57 degrees of lean, a steep sacral end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,6 +102,34 @@ def _nearest(
     return np.where(np.isfinite(distance), index + 1, 0).astype(np.uint8)
 
 
+def column(centers_mm: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> list[int]:
+    """The chain of vertebrae with the most bone; what stands beside it (a hip, a kidney) is no vertebra.
+
+    Args:
+        centers_mm: (n, 3) centres, cranial first; axis 2 runs to superior.
+        sizes: (n,) voxels of each.
+
+    Returns:
+        Indices of the chain, cranial first.
+    """
+    best = sizes.astype(float).copy()
+    above = np.full(len(sizes), -1)
+    for n in range(len(sizes)):
+        for m in range(n):
+            step = centers_mm[m] - centers_mm[n]
+            length = float(np.linalg.norm(step))
+            if length > LARGEST_STEP_MM or step[2] < SMALLEST_DESCENT * length:
+                continue
+            if best[m] + sizes[n] > best[n]:
+                best[n], above[n] = best[m] + sizes[n], m
+    chain: list[int] = []
+    n = int(best.argmax()) if len(best) else -1
+    while n >= 0:
+        chain.append(n)
+        n = int(above[n])
+    return chain[::-1]
+
+
 def _clean(
     labels: npt.NDArray[np.uint8], centers: npt.NDArray[np.float64], spacing_mm: float
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
@@ -114,6 +149,8 @@ def _clean(
         middle = np.argwhere(piece).mean(axis=0) + [s.start for s in box]
         kept.append((float(middle[2]), middle, box, piece))
     kept.sort(key=lambda entry: -entry[0])
+    middles = np.array([entry[1] for entry in kept]).reshape(-1, 3) * spacing_mm
+    kept = [kept[n] for n in column(middles, np.array([float(entry[3].sum()) for entry in kept]))]
     result = np.zeros_like(labels)
     for n, (_, _, box, piece) in enumerate(kept):
         result[box][piece] = n + 1

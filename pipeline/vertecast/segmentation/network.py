@@ -28,7 +28,7 @@ STRIDE: Final = 16
 
 
 def to_input(hu: Tensor) -> Tensor:
-    """Two views of the same HU (b, 1, i, j, k) → (b, 2, i, j, k): soft tissue and marrow, and up to cement and metal."""
+    """Two views of the same HU (b, 1, i, j, k) → (b, 2, i, j, k): marrow, and up to cement and metal."""
     return torch.cat([(hu / 300.0).clamp(-1.5, 2.0), (hu / 1500.0).clamp(-0.7, 2.0)], dim=1)
 
 

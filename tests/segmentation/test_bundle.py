@@ -1,0 +1,75 @@
+"""A bundle opens only whole and unaltered; what was written is what is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vertecast.errors import BundleError
+from vertecast.resources import METADATA
+from vertecast.segmentation.bundle import LOCATOR, OUTLINER, WEIGHTS, Bundle, write_network
+
+WIDTHS = (8, 8, 16, 16)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle of two tiny networks."""
+    import torch
+
+    from vertecast.segmentation.network import SpineNet
+
+    folder = tmp_path / "tiny"
+    (folder / "configs").mkdir(parents=True)
+    (folder / METADATA).write_text(json.dumps({"name": "tiny", "version": "0.0.1"}))
+    torch.manual_seed(0)
+    for name, spacing in ((LOCATOR, 4.0), (OUTLINER, 1.5)):
+        facts = {"spacing_mm": spacing, "widths": list(WIDTHS)}
+        write_network(folder, name, SpineNet(WIDTHS).state_dict(), facts)
+    return folder
+
+
+def test_what_was_written_is_loaded(bundle: Path) -> None:
+    import torch
+
+    from vertecast.segmentation.network import OUTPUT_CHANNELS
+
+    opened = Bundle.open(bundle)
+    assert (opened.locator.spacing_mm, opened.outliner.spacing_mm) == (4.0, 1.5)
+    assert {name for name, _, _ in opened.models} == {"tiny/locator", "tiny/outliner"}
+    with torch.inference_mode():
+        output = opened.outliner.load()(torch.zeros(1, 1, 32, 16, 16))
+    assert output.shape == (1, OUTPUT_CHANNELS, 32, 16, 16)
+
+
+def test_one_changed_byte_is_refused(bundle: Path) -> None:
+    path = bundle / WEIGHTS[OUTLINER]
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="model.safetensors"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("damage", ["weights", "metadata", "networks"])
+def test_a_missing_part_is_named(bundle: Path, damage: str) -> None:
+    if damage == "weights":
+        (bundle / WEIGHTS[LOCATOR]).unlink()
+    elif damage == "metadata":
+        (bundle / METADATA).write_text("{")
+    else:
+        metadata = json.loads((bundle / METADATA).read_text())
+        del metadata["networks"]["locator"]["widths"]
+        (bundle / METADATA).write_text(json.dumps(metadata))
+    with pytest.raises(BundleError, match=r"locator|metadata"):
+        Bundle.open(bundle)
+
+
+def test_weights_of_another_network_are_refused(bundle: Path) -> None:
+    metadata = json.loads((bundle / METADATA).read_text())
+    metadata["networks"]["outliner"]["widths"] = [8, 16, 16, 16]
+    (bundle / METADATA).write_text(json.dumps(metadata))
+    with pytest.raises(BundleError, match="does not fit"):
+        Bundle.open(bundle).outliner.load()
