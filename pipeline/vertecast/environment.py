@@ -12,7 +12,7 @@ from vertecast import __version__, resources
 from vertecast.errors import VertecastError
 
 PACKAGES: Final = (
-    *("torch", "monai", "numpy", "scipy", "scikit-image", "SimpleITK", "nibabel", "safetensors", "pydicom"),
+    *("torch", "numpy", "scipy", "scikit-image", "SimpleITK", "nibabel", "safetensors", "pydicom"),
     *("pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "matplotlib"),
 )
 

@@ -79,7 +79,7 @@ class Segmentation:
     Attributes:
         lps_from_index: (4, 4) affine of the working grid.
         structure: `Structure` per voxel, uint8. A body holds its cement too.
-        instance: Vertebra per voxel, uint8: 1, 2, ... from cranial to caudal over bodies and posterior elements; 0 none.
+        instance: Vertebra per voxel, uint8: 1, 2, ... from cranial to caudal over bodies, arches and ribs; 0 none.
         body_probability: Probability of a vertebral body, float16; its 0.5 surface is the outline below voxel size.
         cement_probability: Probability of cement, float16.
         metal_probability: Probability of metal, float16.

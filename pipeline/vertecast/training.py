@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -33,11 +33,14 @@ from vertecast.simulation.crops import Crop, CropSettings, crops
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
-STRUCTURE_WEIGHTS: Final = (0.4, 1.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.7)
+STRUCTURE_WEIGHTS: Final = (0.4, 1.5, 1.0, 1.0, 1.0, 1.0, 1.5, 0.7)
 """Weight of each `Structure` in the cross entropy: the body's outline is what is measured."""
 
 VALIDATION_SEED: Final = 10**6
 """Seeds from here on are held out: training workers use seeds far below."""
+
+
+_Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
 class TrainSettings(BaseModel):
@@ -145,11 +148,11 @@ def dice_scores(output: Tensor, batch: dict[str, Tensor]) -> dict[str, tuple[flo
     return scores
 
 
-def _running_average(decay: float) -> Callable[[list[Tensor], list[Tensor], int], None]:
+def _running_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
     """Exponential average whose memory grows with the run, so that early weights are soon forgotten."""
 
     @torch.no_grad()
-    def update(average: list[Tensor], current: list[Tensor], count: int) -> None:
+    def update(average: _Tensors, current: _Tensors, count: Tensor | int) -> None:
         share = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(average, current, share)
 

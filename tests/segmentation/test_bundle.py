@@ -49,7 +49,7 @@ def test_one_changed_byte_is_refused(bundle: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(BundleError, match="model.safetensors"):
+    with pytest.raises(BundleError, match=r"model\.safetensors"):
         Bundle.open(bundle)
 
 

@@ -36,6 +36,9 @@ TILE_VOXELS: Final = 112
 OVERLAP_VOXELS: Final = 16
 CONFIDENT: Final = 0.5
 
+PADDING_TOLERANCE_HU: Final = 4.0
+"""Resampled padding may differ from the padding value by rounding."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Maps:
@@ -45,6 +48,13 @@ class _Maps:
     cement: Array
     metal: Array
     offset_mm: Array
+
+    def clear(self, where: npt.NDArray[np.bool_]) -> None:
+        """Make voxels background."""
+        self.structure[:, where] = 0
+        self.structure[Structure.BACKGROUND, where] = 1
+        self.cement[where] = 0
+        self.metal[where] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,6 +91,8 @@ class CtSegmenter:
         grid, shape, near = self._box(volume)
         hu = resampled(volume, grid, shape)
         maps, agreement = self._outline(hu, near)
+        outside = _outside(volume, hu, grid)
+        maps.clear(outside)
         structure = maps.structure.argmax(0).astype(np.uint8)
         spacing = self.bundle.outliner.spacing_mm
         instances = separate(structure, maps.offset_mm, spacing)
@@ -89,7 +101,7 @@ class CtSegmenter:
             raise UnsupportedError(
                 "no vertebra was found in this CT; if it shows a spine, check its orientation and units"
             )
-        beyond = ndimage.binary_dilation(~inside_image(volume, grid, shape), iterations=1)
+        beyond = ndimage.binary_dilation(outside, iterations=1)
         body = np.where(structure == Structure.BODY, instances.labels, 0)
         touches = tuple(bool((beyond & (body == n + 1)).any()) for n in range(count))
         return Segmentation(
@@ -183,6 +195,14 @@ class CtSegmenter:
         return float(np.clip(probability - doubt, 0.0, 1.0))
 
 
+def _outside(volume: Volume, hu: Array, grid: geometry.FloatArray) -> npt.NDArray[np.bool_]:
+    """Voxels of the grid beyond the image, or in its padding."""
+    outside = ~inside_image(volume, grid, (hu.shape[0], hu.shape[1], hu.shape[2]))
+    if volume.outside_hu is not None:
+        outside |= hu <= volume.outside_hu + PADDING_TOLERANCE_HU
+    return outside
+
+
 def _softmax(logits: Array) -> Array:
     shifted = np.exp(logits - logits.max(axis=0, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=0, keepdims=True), dtype=np.float32)
@@ -192,12 +212,13 @@ def _maps(output: Array) -> _Maps:
     """Logits to probabilities and millimetres; voxels that no tile covered are background."""
     from vertecast.segmentation.network import CEMENT_CHANNEL, METAL_CHANNEL, OFFSET_CHANNELS, OFFSET_SCALE_MM
 
-    skipped = ~output.any(axis=0)
-    structure = _softmax(output[: len(Structure)])
-    structure[:, skipped] = 0
-    structure[Structure.BACKGROUND, skipped] = 1
+    skipped = np.asarray(~output.any(axis=0))
     sigmoid = 1 / (1 + np.exp(-np.clip(output[[CEMENT_CHANNEL, METAL_CHANNEL]], -30, 30)))
-    sigmoid[:, skipped] = 0
-    return _Maps(
-        structure=structure, cement=sigmoid[0], metal=sigmoid[1], offset_mm=output[OFFSET_CHANNELS] * OFFSET_SCALE_MM
+    maps = _Maps(
+        structure=_softmax(output[: len(Structure)]),
+        cement=sigmoid[0],
+        metal=sigmoid[1],
+        offset_mm=output[OFFSET_CHANNELS] * OFFSET_SCALE_MM,
     )
+    maps.clear(skipped)
+    return maps

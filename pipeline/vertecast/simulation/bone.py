@@ -28,9 +28,9 @@ class BoneLook:
         """Draw a look far wider than the norm, since real scanners, contrast and disease go far."""
         return cls(
             spongy_hu=float(np.clip(rng.normal(270 - 2.4 * age_years, 60), -20, 420)),
-            cortex_hu=float(rng.uniform(250, 1300)),
-            cortex_mm=float(rng.uniform(0.3, 1.6)),
-            texture_hu=float(rng.uniform(8, 75)),
+            cortex_hu=float(rng.uniform(350, 1300)),
+            cortex_mm=float(rng.uniform(0.5, 1.6)),
+            texture_hu=float(rng.uniform(3, 18) if rng.random() < 0.45 else rng.uniform(8, 75)),
             arch_hu=float(rng.uniform(80, 500)),
             striation=float(rng.uniform(0, 1) ** 3),
             degeneration=float(np.clip(rng.normal((age_years - 30) / 60, 0.25), 0, 1)),

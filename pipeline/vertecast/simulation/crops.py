@@ -18,6 +18,15 @@ from vertecast.simulation.population import moved, sample_spine
 from vertecast.simulation.streaks import metal_streaks
 from vertecast.simulation.tissue import Phantom, draw
 
+COARSE_RATE: Final = 0.18
+"""Share of the crops seen with large voxels in every direction."""
+
+CUT_RATE: Final = 0.15
+"""Share of the crops that reach beyond the edge of the image."""
+
+LARGEST_OFFSET_MM: Final = 80.0
+"""Tips of spinous processes lie about this far from their body's centre."""
+
 RIB_REACH_MM: Final = 50.0
 """Ribs farther than this from their vertebra's centre carry no offset: they say nothing about it any more."""
 
@@ -151,8 +160,13 @@ def _slab_matrix(count: int, thickness: float, increment: float, phase: float) -
     return np.asarray(linear @ slab, dtype=np.float32)
 
 
+def _along(image: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+    """Apply a matrix along one axis of a volume."""
+    return np.asarray(np.moveaxis(np.moveaxis(image, axis, -1) @ matrix.T, -1, axis))
+
+
 def scan(hu: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """See a crop through a random scanner, on the same grid: slices, kernel, noise, offset, clipping, field of view.
+    """See a crop through a random scanner, on the same grid: slices, kernel, noise, offset, clipping.
 
     This is the quick stand-in for `acquisition.acquire`, wide on purpose.
     """
@@ -169,7 +183,11 @@ def scan(hu: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generato
     axis = 2 if rng.random() < 0.92 else int(rng.integers(0, 2))
     step = max(increment / spacing_mm, 0.5)
     matrix = _slab_matrix(image.shape[axis], thickness / spacing_mm, step, rng.uniform(0, step))
-    image = np.moveaxis(np.moveaxis(image, axis, -1) @ matrix.T, -1, axis)
+    image = _along(image, matrix, axis)
+    if rng.random() < COARSE_RATE:  # data sets are often passed on at 2 to 3 mm in every direction
+        voxel = rng.uniform(1.8, 3.3) / spacing_mm
+        for other in {0, 1, 2} - {axis}:
+            image = _along(image, _slab_matrix(image.shape[other], voxel, voxel, rng.uniform(0, voxel)), other)
     kernel = rng.random()
     if kernel < 0.4:
         image = image + rng.uniform(0.1, 1.3) * (image - ndimage.gaussian_filter(image, rng.uniform(0.7, 1.4)))
@@ -183,13 +201,18 @@ def scan(hu: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generato
             .repeat(12, 1)
             .repeat(12, 2)[: image.shape[0], : image.shape[1], : image.shape[2]]
         )
-    image = np.clip(image, -1024, 3071 if rng.random() < 0.7 else 8000)
-    if rng.random() < 0.15:
-        n, side = int(rng.integers(4, image.shape[0] // 3)), int(rng.integers(0, 6))
+    return np.clip(image, -1024, 3071 if rng.random() < 0.7 else 8000)
+
+
+def _beyond_view(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Where a crop reaches beyond the edge of the image: on one side of a few crops, else nowhere."""
+    beyond = np.zeros(shape, dtype=bool)
+    if rng.random() < CUT_RATE:
+        n, side = int(rng.integers(4, shape[0] // 2)), int(rng.integers(0, 6))
         cut = [slice(None)] * 3
         cut[side // 2] = slice(0, n) if side % 2 else slice(-n, None)
-        image[tuple(cut)] = -1000
-    return image
+        beyond[tuple(cut)] = True
+    return beyond
 
 
 def _noise(
@@ -203,14 +226,14 @@ def _noise(
         noise = ndimage.gaussian_filter(noise, grain)
     if axis == 2 and rng.random() < 0.5:
         noise = noise @ matrix.T
-    level = rng.uniform(3, 30) if rng.random() < 0.75 else rng.uniform(30, 110)
+    level = rng.uniform(3, 30) if rng.random() < 0.75 else rng.uniform(30, 80)
     return np.asarray(noise * (level / max(float(noise.std()), 1e-3)), dtype=np.float32)
 
 
 def take_crop(patient: Patient, rng: np.random.Generator, settings: CropSettings) -> Crop:
     """Cut a crop at a random place, mirror it at random, scan it, and work out the offsets."""
     size, shape = settings.crop, np.array(patient.hu.shape)
-    start = rng.integers(0, np.maximum(shape - size, 0) + 1)
+    start = np.asarray(rng.integers(0, np.maximum(shape - size, 0) + 1))
     if rng.random() < settings.near_spine:
         inside = np.all((patient.centers_index > 0) & (patient.centers_index < shape), axis=1)
         if inside.any():
@@ -219,19 +242,28 @@ def take_crop(patient: Patient, rng: np.random.Generator, settings: CropSettings
             start = np.clip(np.round(center + jitter - size / 2), 0, np.maximum(shape - size, 0)).astype(int)
     box = tuple(slice(int(s), int(s) + size) for s in start)
     hu = scan(patient.hu[box], settings.spacing_mm, rng)
-    structure, instance = patient.structure[box], patient.instance[box]
+    beyond = _beyond_view(hu.shape, rng)
+    hu[beyond] = -1000
+    seen = ~beyond
+    structure, instance = patient.structure[box] * seen, patient.instance[box] * seen
     index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop, dtype=np.float32) for s in box), indexing="ij"))
     centers = np.vstack([np.zeros(3), patient.centers_index]).astype(np.float32)
     offset = (np.moveaxis(centers[instance], -1, 0) - index) * settings.spacing_mm
     own = np.isin(structure, (Structure.BODY, Structure.POSTERIOR)) & (instance > 0)
     own |= (structure == Structure.RIB) & (instance > 0) & (np.linalg.norm(offset, axis=0) < RIB_REACH_MM)
-    arrays = [hu, structure, patient.cement[box], patient.metal[box], own.astype(np.uint8)]
+    offset = np.clip(offset, -LARGEST_OFFSET_MM, LARGEST_OFFSET_MM) * own
+    turn = slice(None)
     if rng.random() < 0.5:  # the left-right mirror image of a patient is a patient
-        arrays = [a[::-1] for a in arrays]
-        offset = offset[:, ::-1] * np.array([-1, 1, 1], dtype=np.float32)[:, None, None, None]
-    hu, structure, cement, metal, weight = (np.ascontiguousarray(a) for a in arrays)
-    offset = np.ascontiguousarray(np.clip(offset, -80, 80) * weight)
-    return Crop(hu=hu, structure=structure, cement=cement, metal=metal, offset_mm=offset, offset_weight=weight)
+        turn = slice(None, None, -1)
+        offset = offset[:, turn] * np.array([-1, 1, 1], dtype=np.float32)[:, None, None, None]
+    return Crop(
+        hu=np.ascontiguousarray(hu[turn]),
+        structure=np.ascontiguousarray(structure[turn]),
+        cement=np.ascontiguousarray((patient.cement[box] * seen)[turn]),
+        metal=np.ascontiguousarray((patient.metal[box] * seen)[turn]),
+        offset_mm=np.ascontiguousarray(offset, dtype=np.float32),
+        offset_weight=np.ascontiguousarray(own[turn].astype(np.uint8)),
+    )
 
 
 def crops(seed: int, settings: CropSettings) -> Iterator[Crop]:

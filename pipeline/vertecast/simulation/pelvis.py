@@ -21,9 +21,7 @@ def draw_sacrum(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Gen
     bend = rng.uniform(0.7, 1.3)
     solid = _sacral_solid(region, s, bend, rng)
     x, y, z = region.xyz
-    canal = region.capsule(
-        [0, 23 * s, 12], np.multiply([0, 26, -58], s), np.multiply([11, 7, 8], s)
-    )
+    canal = region.capsule([0, 23 * s, 12], np.multiply([0, 26, -58], s), np.multiply([11, 7, 8], s))
     solid = np.minimum(solid, -canal)
     foramina = region.nothing()
     for side in (-1, 1):

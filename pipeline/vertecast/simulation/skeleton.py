@@ -46,7 +46,7 @@ def _draw_disc_and_canal(
 ) -> None:
     shape = vertebra.shape
     half = shape.posterior_mm / 2
-    reach = np.linalg.norm(lps_from_lower[:3, 3] - vertebra.lps_from_local[:3, 3]) + 5
+    reach = float(np.linalg.norm(lps_from_lower[:3, 3] - vertebra.lps_from_local[:3, 3])) + 5
     region = canvas.local(
         vertebra.lps_from_local,
         [-shape.width_mm, -shape.depth_mm, -reach],
@@ -62,7 +62,7 @@ def _draw_disc_and_canal(
     bulge = rng.uniform(-1.5, 2.5)
     rho = np.sqrt((2 * x / (shape.width_mm + bulge)) ** 2 + (2 * (y + 1) / (shape.depth_mm + bulge)) ** 2)
     disc = np.minimum(between + 0.5, (1 - rho) * shape.depth_mm / 2).astype(np.float32)
-    value = hu[0] + 12 * texture(rng, disc.shape)
+    value = hu[0] + rng.uniform(3, 22) * texture(rng, disc.shape)
     if rng.random() < 0.12:
         gas = region.capsule([-6, 0, -half - 3], [6, rng.uniform(-5, 5), -half - 3], [8, 8, 1.5])
         value = np.where(gas > 0, rng.uniform(-700, -100), value)

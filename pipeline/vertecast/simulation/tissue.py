@@ -197,9 +197,12 @@ class _Trunk:
             erector = self._ellipse(
                 side * rng.uniform(26, 36), rng.uniform(40, 50), rng.uniform(20, 32), rng.uniform(13, 22)
             )
-            psoas = self._ellipse(side * rng.uniform(34, 44), -4, 4 + 20 * below_chest, 4 + 22 * below_chest) & (
-                below_chest > 0
-            )
+            psoas = self._ellipse(
+                side * rng.uniform(34, 44),
+                -4,
+                (4 + 20 * below_chest).astype(np.float32),
+                (4 + 22 * below_chest).astype(np.float32),
+            ) & (below_chest > 0)
             for muscle in (erector, psoas):
                 hu[muscle] = streaks[muscle]
 
@@ -260,9 +263,8 @@ class _Trunk:
                     if tube is None:
                         continue
                     box, distance = tube
-                    value = (
-                        bone_hu(distance, look.spongy_hu, look.cortex_hu, 4, self.canvas.spacing_mm)
-                        if is_bone
-                        else 40.0
-                    )
-                    self.canvas.paint(box, distance, value, Structure.OTHER_BONE if is_bone else Structure.BACKGROUND)
+                    if is_bone:
+                        hard = bone_hu(distance, look.spongy_hu, look.cortex_hu, 4, self.canvas.spacing_mm)
+                        self.canvas.paint(box, distance, hard, Structure.OTHER_BONE)
+                    else:
+                        self.canvas.paint(box, distance, 40.0, Structure.BACKGROUND)
