@@ -1,0 +1,363 @@
+"""Endplates and walls of one vertebral body, fitted below voxel size.
+
+The outline of the segmentation gives a first surface; the native CT moves it to the outer edge of the bony endplate
+where that edge is clear. All six points, heights and angles are read from the smooth surfaces in the body's own frame:
+x to the left, y to posterior, z to superior, origin in the middle of the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from vertecast import geometry
+from vertecast.anatomy import RIM_INSET_FRACTION
+from vertecast.geometry import FloatArray
+from vertecast.images import Segmentation, Volume
+from vertecast.measurement.edges import move_to_ct_edge
+from vertecast.measurement.fitting import monomials, powers, robust_solve
+from vertecast.measurement.outline import OUTLINE_PROBABILITY, Layout, Region, axes, cut_out, find_bodies, first_frame
+from vertecast.results import Endplate, NotMeasured, Place, SixPoints
+
+CUT: Final = NotMeasured(reason="cut by the edge of the image")
+BORDER_MARGIN_MM: Final = 1.0
+"""An endplate nearer to the edge of the image than this may be the edge itself."""
+
+LINE_SPACING_MM: Final = 1.5
+RIM_MARGIN_MM: Final = 2.0
+"""Lines this near to the footprint's edge run into the rounded rim and say nothing of the endplate."""
+
+SURFACE_DEGREE: Final = 6
+SURFACE_RIDGE: Final = 1e-3
+MIN_LINES: Final = 40
+FRAME_ROUNDS: Final = 2
+WALL_OFFSETS_MM: Final = np.array([-2.0, 0.0, 2.0])
+"""Local x of the paths that cross the walls: beside the midline too, where the basivertebral foramen is narrow."""
+
+LARGEST_LEAN: Final = 0.18
+"""Lean (dy/dz, 10 deg) of the walls against the normal of the endplates beyond which the walls are not believed."""
+
+WALL_SHARES: Final = np.linspace(-0.8, 0.8, 9)
+"""Where the walls are read, as a share of the half height: between the rims, where spurs begin."""
+
+GRID_SHARE_OF_ERROR: Final = 0.08
+"""Part of the voxel's extent that stays as a common error (1 SD) of a whole endplate; found on phantoms of known
+heights with voxels of 0.7 to 3 mm (tests/measurement)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Surface:
+    """A smooth endplate ``z(x, y)`` in mm over the body's own plane.
+
+    Attributes:
+        coefficients: Of the monomials up to `SURFACE_DEGREE` in the scaled coordinates.
+        scale_mm: Half extents (2,) that scale x and y to about -1 to 1.
+        residual_mm: Robust scatter (1 SD) of the crossings about the surface.
+        sd_mm: Standard deviation of the surface's height at one of the six points.
+    """
+
+    coefficients: FloatArray
+    scale_mm: FloatArray
+    residual_mm: float
+    sd_mm: float
+
+    def __call__(self, x: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:
+        """Height z (mm) at x, y (mm, any equal shapes)."""
+        xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        return np.asarray(monomials(xs / self.scale_mm[0], ys / self.scale_mm[1], SURFACE_DEGREE) @ self.coefficients)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BodyGeometry:
+    """The measured shape of one vertebral body.
+
+    Attributes:
+        center_lps_mm: Middle of the body (3,).
+        lps_from_local: (4, 4); local x to the left, y to posterior, z to superior.
+        superior, inferior: Fitted endplates, ``z(x, y)`` in the local frame.
+        anterior_wall_y_mm, posterior_wall_y_mm: Walls at the endplates in the mid-sagittal plane, local y.
+        six_points_lps_mm: The six points.
+        heights_mm, height_sd_mm: Height and its standard deviation at each place.
+        depth_mm, width_mm: Mid-sagittal depth and largest width of the endplates.
+        wedge_angle_deg: Angle between the endplate lines, positive when the front is lower.
+        wedge_sd_deg: Its standard deviation.
+        residual_mm: Scatter of the crossings about the surfaces.
+    """
+
+    center_lps_mm: FloatArray
+    lps_from_local: FloatArray
+    superior: Surface
+    inferior: Surface
+    anterior_wall_y_mm: float
+    posterior_wall_y_mm: float
+    six_points_lps_mm: SixPoints
+    heights_mm: Mapping[Place, float]
+    height_sd_mm: Mapping[Place, float]
+    depth_mm: float
+    width_mm: float
+    wedge_angle_deg: float
+    wedge_sd_deg: float
+    residual_mm: float
+
+    def local_mm(self, points_lps_mm: npt.ArrayLike) -> FloatArray:
+        """Points (..., 3) of LPS mm in the body's own frame."""
+        return geometry.apply(geometry.inverse(self.lps_from_local), points_lps_mm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Lines:
+    """Crossings of lines parallel to the body's axis: x, y and z of both endplates (mm), one entry per line inside."""
+
+    x: FloatArray
+    y: FloatArray
+    top: FloatArray
+    bottom: FloatArray
+    half_extent_mm: FloatArray
+    width_mm: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Walls:
+    """Local y of both walls at the endplates (mm), and their mean lean dy/dz."""
+
+    front_mm: float
+    back_mm: float
+    lean: float
+
+
+def fit_body(
+    volume: Volume, segmentation: Segmentation, instance: int, *, layout: Layout | None = None
+) -> BodyGeometry | NotMeasured:
+    """Fit endplates, walls and six points of one vertebral body.
+
+    Args:
+        volume: Native CT.
+        segmentation: What the network found.
+        instance: Number of the vertebra in ``segmentation.instance``, from 1.
+        layout: Result of `find_bodies`, when already known.
+
+    Returns:
+        The geometry, or why there is none.
+    """
+    if segmentation.touches_border[instance - 1]:
+        return CUT
+    layout = layout or find_bodies(segmentation)
+    region = cut_out(segmentation, instance, layout)
+    if isinstance(region, NotMeasured):
+        return region
+    lps_from_local = first_frame(segmentation, instance, region, layout.centers_lps_mm)
+    lines = _trace(region, lps_from_local)
+    for turn in range(FRAME_ROUNDS):
+        if lines is None:
+            return NotMeasured(reason="endplates not found")
+        lps_from_local = _turn_to_endplates(lps_from_local, lines)
+        lines = _trace(region, lps_from_local)
+        if lines is not None and turn == FRAME_ROUNDS - 1:
+            lps_from_local = _turn_to_walls(region, lps_from_local, lines)
+            lines = _trace(region, lps_from_local)
+    if lines is None:
+        return NotMeasured(reason="endplates not found")
+    extent = _extent_along_axis(volume, segmentation, lps_from_local)
+    superior, inferior = (
+        _fit_surface(
+            lines, move_to_ct_edge(volume, lps_from_local, np.stack([lines.x, lines.y, z], axis=1), side), extent
+        )
+        for side, z in ((1.0, lines.top), (-1.0, lines.bottom))
+    )
+    walls = _walls(region, lps_from_local, superior, inferior, lines)
+    if walls is None:
+        return NotMeasured(reason="anterior or posterior wall not found")
+    body = _assemble(lps_from_local, superior, inferior, walls, lines.width_mm)
+    return CUT if isinstance(body, BodyGeometry) and not _inside(volume, body) else body
+
+
+def _inside(volume: Volume, body: BodyGeometry) -> bool:
+    """Whether voxels of the CT are centred beyond both endplates."""
+    outward = body.lps_from_local[:3, 2] * BORDER_MARGIN_MM
+    points = [
+        np.asarray(point) + (outward if plate == "superior" else -outward)
+        for plate, places in body.six_points_lps_mm.items()
+        for point in places.values()
+    ]
+    index = geometry.apply(geometry.inverse(volume.lps_from_index), points)
+    return bool(np.all((index >= 0) & (index <= np.array(volume.shape) - 1)))
+
+
+def _trace(region: Region, lps_from_local: FloatArray) -> _Lines | None:
+    """Cross the outline along lines parallel to the local z axis."""
+    index = np.argwhere(region.mask)
+    local = geometry.apply(geometry.inverse(lps_from_local) @ region.lps_from_index, index)
+    low, high = local.min(axis=0) - 3.0, local.max(axis=0) + 3.0
+    x = np.arange(np.floor(low[0]), high[0], LINE_SPACING_MM)
+    y = np.arange(np.floor(low[1]), high[1], LINE_SPACING_MM)
+    z = np.arange(low[2], high[2], LINE_SPACING_MM / 2)
+    grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1)
+    values = region.sample(geometry.apply(lps_from_local, grid))
+    inside = values >= OUTLINE_PROBABILITY
+    hit = inside.any(axis=2)
+    first = np.argmax(inside, axis=2)
+    last = len(z) - 1 - np.argmax(inside[:, :, ::-1], axis=2)
+    hit &= (first > 0) & (last < len(z) - 1)
+    top, bottom = _crossing(values, z, last, last + 1), _crossing(values, z, first, first - 1)
+    thickness = np.where(hit, top - bottom, 0.0)
+    if not hit.any():
+        return None
+    footprint = thickness >= 0.4 * float(np.median(thickness[hit]))
+    pieces, count = ndimage.label(footprint)
+    if count == 0:
+        return None
+    footprint = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    inner = ndimage.distance_transform_edt(np.pad(footprint, 1))[1:-1, 1:-1] * LINE_SPACING_MM > RIM_MARGIN_MM
+    if inner.sum() < MIN_LINES:
+        return None
+    xs, ys = np.meshgrid(x, y, indexing="ij")
+    half_extent = np.array([np.ptp(xs[footprint]), np.ptp(ys[footprint])]) / 2 + LINE_SPACING_MM
+    return _Lines(
+        x=xs[inner], y=ys[inner], top=top[inner], bottom=bottom[inner], half_extent_mm=half_extent,
+        width_mm=float(np.ptp(xs[footprint])),
+    )  # fmt: skip
+
+
+def _crossing(
+    values: npt.NDArray[np.float32], z: FloatArray, inner: npt.NDArray[np.intp], outer: npt.NDArray[np.intp]
+) -> FloatArray:
+    """z where the probability crosses one half between the last sample inside and the next one outside."""
+    outer = np.clip(outer, 0, len(z) - 1)
+    a = np.take_along_axis(values, inner[..., None], axis=2)[..., 0].astype(np.float64)
+    b = np.take_along_axis(values, outer[..., None], axis=2)[..., 0].astype(np.float64)
+    share = np.clip((a - OUTLINE_PROBABILITY) / np.maximum(a - b, 1e-6), 0.0, 1.0)
+    return np.asarray(z[inner] + share * (z[outer] - z[inner]))
+
+
+def _turn_to_endplates(lps_from_local: FloatArray, lines: _Lines) -> FloatArray:
+    """Turn z to the mean normal of the endplates and move the origin to the middle of the body."""
+    normals = []
+    for z in (lines.top, lines.bottom):
+        design = np.stack([lines.x, lines.y, np.ones_like(lines.x)], axis=1)
+        slope_x, slope_y, _ = robust_solve(design, z, ridge=0.0)[0]
+        normals.append(geometry.unit([-slope_x, -slope_y, 1.0]))
+    z_local = geometry.unit(np.sum(normals, axis=0))
+    rotated = lps_from_local[:3, :3] @ axes(z_local, np.array([0.0, 1.0, 0.0]))
+    middle = [lines.x.mean(), (lines.y.min() + lines.y.max()) / 2, float(np.median(lines.top + lines.bottom)) / 2]
+    return geometry.affine(rotated, geometry.apply(lps_from_local, middle))
+
+
+def _turn_to_walls(region: Region, lps_from_local: FloatArray, lines: _Lines) -> FloatArray:
+    """Lean z in the sagittal plane to the mean direction of the anterior and posterior wall.
+
+    A fracture tilts one endplate and with it the mean normal; the walls keep the body's own axis.
+    """
+    superior, inferior = (_fit_surface(lines, z, LINE_SPACING_MM) for z in (lines.top, lines.bottom))
+    walls = _walls(region, lps_from_local, superior, inferior, lines)
+    if walls is None or abs(walls.lean) > LARGEST_LEAN:
+        return lps_from_local
+    z_local = geometry.unit([0.0, walls.lean, 1.0])
+    rotated = lps_from_local[:3, :3] @ axes(z_local, np.array([0.0, 1.0, 0.0]))
+    return geometry.affine(rotated, lps_from_local[:3, 3])
+
+
+def _fit_surface(lines: _Lines, z: FloatArray, voxel_extent_mm: float) -> Surface:
+    """Smooth surface through the crossings. The ridge draws only departures from the mean plane towards 0."""
+    plane_design = np.stack([lines.x, lines.y, np.ones_like(z)], axis=1)
+    plane, _ = robust_solve(plane_design, z, ridge=0.0)
+    design = monomials(lines.x / lines.half_extent_mm[0], lines.y / lines.half_extent_mm[1], SURFACE_DEGREE)
+    coefficients, scatter = robust_solve(design, z - plane_design @ plane, ridge=SURFACE_RIDGE / len(z))
+    terms = powers(SURFACE_DEGREE)
+    for power, value in zip(((1, 0), (0, 1), (0, 0)), plane, strict=True):
+        scale = lines.half_extent_mm[0] ** power[0] * lines.half_extent_mm[1] ** power[1]
+        coefficients[terms.index(power)] += value * scale
+    independent = max(len(z) * LINE_SPACING_MM**2 / max(voxel_extent_mm, LINE_SPACING_MM) ** 2, len(terms) + 1.0)
+    sd = float(np.hypot(scatter * np.sqrt(len(terms) / independent), GRID_SHARE_OF_ERROR * voxel_extent_mm))
+    return Surface(coefficients=coefficients, scale_mm=lines.half_extent_mm, residual_mm=scatter, sd_mm=sd)
+
+
+def _extent_along_axis(volume: Volume, segmentation: Segmentation, lps_from_local: FloatArray) -> float:
+    """Extent of a voxel along the body's axis (mm): of the CT or of the working grid, whichever is coarser."""
+    native = np.abs(lps_from_local[:3, 2] @ volume.lps_from_index[:3, :3]).max()
+    return float(max(native, segmentation.spacing_mm))
+
+
+def _walls(
+    region: Region, lps_from_local: FloatArray, superior: Surface, inferior: Surface, lines: _Lines
+) -> _Walls | None:
+    """Anterior and posterior wall in the mid-sagittal plane.
+
+    The walls are crossed between the rims, on paths that keep their share of the height, and carried on to the
+    endplates by a parabola: the waist is seen, spurs at the rim are not.
+    """
+    y = np.arange(lines.y.min() - 8.0, lines.y.max() + 8.0, 0.5)
+    held = np.clip(y, lines.y.min(), lines.y.max())
+    top, bottom = superior(np.zeros_like(y), held), inferior(np.zeros_like(y), held)
+    share, offset = np.repeat(WALL_SHARES, len(WALL_OFFSETS_MM)), np.tile(WALL_OFFSETS_MM, len(WALL_SHARES))
+    z = (top + bottom) / 2 + share[:, None] * (top - bottom) / 2
+    points = np.stack([np.broadcast_to(offset[:, None], z.shape), np.broadcast_to(y, z.shape), z], axis=-1)
+    values = region.sample(geometry.apply(lps_from_local, points))[:, None, :]
+    inside = values >= OUTLINE_PROBABILITY
+    first, last = np.argmax(inside, axis=2), len(y) - 1 - np.argmax(inside[:, :, ::-1], axis=2)
+    good = np.asarray(np.any(inside, axis=2)[:, 0] & (first[:, 0] > 0) & (last[:, 0] < len(y) - 1))
+    if np.count_nonzero(good) < 9:
+        return None
+    design = np.stack([np.ones_like(share), share, share**2], axis=1)[good]
+    fits = []
+    for inner, outer in ((first, first - 1), (last, last + 1)):
+        crossing = _crossing(values, y, inner, outer)[:, 0][good]
+        fits.append(robust_solve(design, crossing, ridge=0.0)[0])
+    (front, front_lean, front_waist), (back, back_lean, back_waist) = fits
+    half_height = float(np.median(lines.top - lines.bottom)) / 2
+    return _Walls(
+        front_mm=float(front + front_waist),
+        back_mm=float(back + back_waist),
+        lean=float(front_lean + back_lean) / 2 / half_height,
+    )
+
+
+def _assemble(
+    lps_from_local: FloatArray, superior: Surface, inferior: Surface, walls: _Walls, width_mm: float
+) -> BodyGeometry | NotMeasured:
+    front, back = walls.front_mm, walls.back_mm
+    depth = back - front
+    if depth < 8.0:
+        return NotMeasured(reason="anterior or posterior wall not found")
+    places: dict[Place, float] = {
+        "anterior": front + RIM_INSET_FRACTION * depth,
+        "middle": (front + back) / 2,
+        "posterior": back - RIM_INSET_FRACTION * depth,
+    }
+    z: dict[Endplate, dict[Place, float]] = {
+        "superior": {p: float(superior(0.0, y)) for p, y in places.items()},
+        "inferior": {p: float(inferior(0.0, y)) for p, y in places.items()},
+    }
+    points: SixPoints = {
+        plate: {p: _point(geometry.apply(lps_from_local, [0.0, places[p], z[plate][p]])) for p in places} for plate in z
+    }
+    span = places["posterior"] - places["anterior"]
+    slopes = [np.arctan2(z[plate]["posterior"] - z[plate]["anterior"], span) for plate in z]
+    sd = float(np.hypot(superior.sd_mm, inferior.sd_mm))
+    heights = {p: z["superior"][p] - z["inferior"][p] for p in places}
+    if min(heights.values()) <= 0:
+        return NotMeasured(reason="the endplates could not be told apart")
+    return BodyGeometry(
+        center_lps_mm=lps_from_local[:3, 3].copy(),
+        lps_from_local=lps_from_local,
+        superior=superior,
+        inferior=inferior,
+        anterior_wall_y_mm=front,
+        posterior_wall_y_mm=back,
+        six_points_lps_mm=points,
+        heights_mm=heights,
+        height_sd_mm=dict.fromkeys(places, sd),
+        depth_mm=depth,
+        width_mm=width_mm,
+        wedge_angle_deg=float(np.degrees(slopes[0] - slopes[1])),
+        wedge_sd_deg=float(np.degrees(sd * np.sqrt(2) / span)),
+        residual_mm=float(np.hypot(superior.residual_mm, inferior.residual_mm) / np.sqrt(2)),
+    )
+
+
+def _point(xyz: FloatArray) -> tuple[float, float, float]:
+    return float(xyz[0]), float(xyz[1]), float(xyz[2])

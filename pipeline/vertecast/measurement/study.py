@@ -1,0 +1,165 @@
+"""One series measured from end to end: vertebrae, angles, cement, leaks, metal and the cement's label map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from vertecast import geometry
+from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
+from vertecast.images import Segmentation, Volume
+from vertecast.measurement import bone
+from vertecast.measurement.angles import measure_angles
+from vertecast.measurement.cement import CEMENT_HU, CementMap, find_cement, measure_cement, metal_mask
+from vertecast.measurement.heights import fit_bodies, measure_vertebrae
+from vertecast.measurement.leakage import Source, find_leaks
+from vertecast.results import (
+    AngleFinding,
+    CementFinding,
+    HardwareFinding,
+    LeakFinding,
+    LevelAssignment,
+    Quantity,
+    VertebraFinding,
+)
+
+MIN_METAL_ML: Final = 0.05
+"""Smaller bright specks are noise or calcium; a needle tip of 2 mm section and 15 mm length holds as much."""
+
+THICK_SLICE_MM: Final = 3.0
+"""Slices thicker than this blur an endplate over its own disc: heights keep only the outline's precision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measurements:
+    """Everything measured on one series.
+
+    Attributes:
+        cement_labels: 0, 200 cement inside, 201 cement leaked, 210 metal, uint8, on the segmentation's grid.
+    """
+
+    vertebrae: tuple[VertebraFinding, ...]
+    angles: tuple[AngleFinding, ...]
+    cement: tuple[CementFinding, ...]
+    leaks: tuple[LeakFinding, ...]
+    hardware: tuple[HardwareFinding, ...]
+    cement_labels: npt.NDArray[np.uint8]
+    warnings: tuple[str, ...]
+
+
+def measure_study(
+    volume: Volume,
+    segmentation: Segmentation,
+    levels: Sequence[LevelAssignment],
+    *,
+    series_instance_uid: str,
+    slice_sop_instance_uids: Sequence[str] = (),
+    cement_hu: float = CEMENT_HU,
+) -> Measurements:
+    """Measure one CT series.
+
+    Args:
+        volume: Native CT; its last array axis runs over the slices.
+        segmentation: What the network found.
+        levels: One per instance, of `assign_levels`.
+        series_instance_uid: Of the CT.
+        slice_sop_instance_uids: Of each slice, in the order of the last array axis; empty for a file that has none.
+        cement_hu: Lowest value of cement.
+
+    Raises:
+        ValueError: not one level per instance.
+    """
+    if len(levels) != segmentation.count:
+        raise ValueError(f"{len(levels)} levels for {segmentation.count} vertebrae")
+    bodies = fit_bodies(volume, segmentation)
+    metal = metal_mask(segmentation)
+    found = find_cement(volume, segmentation, metal=metal, threshold_hu=cement_hu)
+    vertebrae = measure_vertebrae(
+        volume, segmentation, levels, series_instance_uid=series_instance_uid,
+        treated=found.treated if found else frozenset(), geometries=bodies,
+    )  # fmt: skip
+    cement: tuple[CementFinding, ...] = ()
+    leaks: tuple[LeakFinding, ...] = ()
+    if found is not None:
+        cement = measure_cement(
+            found, bodies, levels, [v.volume for v in vertebrae],
+            series_instance_uid=series_instance_uid, confidences=segmentation.instance_confidence,
+        )  # fmt: skip
+        source = Source(series_instance_uid=series_instance_uid, slice_sop_instance_uids=slice_sop_instance_uids)
+        leaks = find_leaks(found, segmentation, bodies, levels, cement, source)
+    hardware = _hardware(segmentation, metal, series_instance_uid)
+    return Measurements(
+        vertebrae=vertebrae,
+        angles=measure_angles(vertebrae),
+        cement=cement,
+        leaks=leaks,
+        hardware=hardware,
+        cement_labels=_labels(segmentation, found, metal),
+        warnings=tuple(_warnings(volume, found, hardware)),
+    )
+
+
+def _warnings(volume: Volume, found: CementMap | None, hardware: Sequence[HardwareFinding]) -> list[str]:
+    warnings = list(found.warnings) if found is not None else []
+    thickest = float(volume.spacing_mm.max())
+    if thickest > THICK_SLICE_MM:
+        warnings.append(f"voxels are {thickest:.1f} mm long: heights and small leaks are less precise")
+    if hardware:
+        warnings.append("metal in view: streaks and bloom may change heights, densities and cement nearby")
+    return warnings
+
+
+def _hardware(
+    segmentation: Segmentation, metal: npt.NDArray[np.bool_], series_instance_uid: str
+) -> tuple[HardwareFinding, ...]:
+    """Every connected piece of metal, cranial first."""
+    if not metal.any():
+        return ()
+    pieces, count = ndimage.label(metal, structure=np.ones((3, 3, 3)))
+    findings = []
+    voxel_ml = segmentation.spacing_mm**3 / 1000
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * voxel_ml
+    for number in np.flatnonzero(sizes >= MIN_METAL_ML) + 1:
+        center = geometry.apply(segmentation.lps_from_index, np.argwhere(pieces == number).mean(axis=0))
+        error = bone.Z95 * 0.5 * float(sizes[number - 1])
+        findings.append(
+            HardwareFinding(
+                series_instance_uid=series_instance_uid,
+                kind="metal",
+                volume=Quantity(
+                    value=float(sizes[number - 1]), unit="mL",
+                    interval95=(max(float(sizes[number - 1]) - error, 0.0), float(sizes[number - 1]) + error),
+                ),
+                center_lps_mm=(float(center[0]), float(center[1]), float(center[2])),
+            )
+        )  # fmt: skip
+    return tuple(sorted(findings, key=lambda f: -f.center_lps_mm[2]))
+
+
+def _labels(segmentation: Segmentation, found: CementMap | None, metal: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Cement and metal on the working grid."""
+    labels = np.zeros(segmentation.structure.shape, dtype=np.uint8)
+    if found is not None:
+        corners = geometry.corner_points_lps_mm(found.lps_from_index, found.piece.shape)
+        index = geometry.apply(geometry.inverse(segmentation.lps_from_index), corners)
+        first = np.clip(np.floor(index.min(axis=0)), 0, labels.shape).astype(int)
+        last = np.clip(np.ceil(index.max(axis=0)) + 1, 0, labels.shape).astype(int)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+        target = geometry.affine(
+            segmentation.lps_from_index[:3, :3], geometry.apply(segmentation.lps_from_index, first.astype(np.float64))
+        )
+        shape = (int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2]))
+        leaked = found.mask & (found.piece > 0)
+        share = [
+            geometry.resample(part.astype(np.float32), found.lps_from_index, target, shape)
+            for part in (found.mask, leaked)
+        ]
+        labels[box][share[0] >= 0.5] = CEMENT_INSIDE_LABEL
+        labels[box][(share[0] >= 0.5) & (share[1] >= 0.5 * share[0])] = CEMENT_LEAKED_LABEL
+    labels[metal] = METAL_LABEL
+    return labels
