@@ -1,0 +1,275 @@
+"""What is true and what was found, read from the folders that ``simulate`` and ``analyze`` write.
+
+Truth: ``<StudyInstanceUID>.json`` with ``<StudyInstanceUID>.nii.gz`` beside it, anywhere below the folder. Found:
+``report.json`` with ``labels_1.nii.gz`` beside it, and ``run.json`` for the studies that have no report. Of a report
+only what is scored is read, so that the reports of another version can be scored too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from vertecast import geometry
+from vertecast.anatomy import Level
+from vertecast.errors import UnreadableError
+from vertecast.images import Mask
+from vertecast.results import Measured, NotMeasured, Place, Point, Quantity
+
+PLACES: Final[tuple[Place, ...]] = ("anterior", "middle", "posterior")
+
+REPORT_NAME: Final = "report.json"
+RUN_NAME: Final = "run.json"
+LABELS_NAME: Final = "labels_1.nii.gz"
+TRUTH_MARK: Final = "truth_version"
+"""Key that tells a truth file from any other JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueBody:
+    """One body as it is; lengths in mm, angle in degrees, height loss as a share of the intact height."""
+
+    level: str
+    complete: bool
+    treated: bool
+    heights_mm: Mapping[Place, float]
+    height_loss: float
+    wedge_angle_deg: float
+    genant_grade: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueLeak:
+    """One leak as it was made."""
+
+    level: str
+    compartment: str
+    volume_ml: float
+    center_lps_mm: Point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueStudy:
+    """What is true of one study.
+
+    Attributes:
+        study_instance_uid: Finds the report of the same study.
+        patient: Studies of one patient share it; never a name.
+        simulated: The image is simulated, and so is every score on it.
+        labels: Path of the label map.
+        bodies: Every body of which some part is in view, cranial first.
+        cement_ml: Cement of each treated level, inside and leaked.
+        leaks: Every leak.
+    """
+
+    study_instance_uid: str
+    patient: str
+    simulated: bool
+    labels: Path
+    bodies: tuple[TrueBody, ...]
+    cement_ml: Mapping[str, float]
+    leaks: tuple[TrueLeak, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundBody:
+    """One body as it was measured."""
+
+    level: str
+    treated: bool
+    heights: Mapping[Place, Measured]
+    height_loss: Measured
+    wedge_angle: Measured
+    genant_grade: int | NotMeasured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundLeak:
+    """One leak as it was reported; the point is the evidence that the report gives for it."""
+
+    level: str
+    compartment: str
+    volume: Measured
+    point_lps_mm: Point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundStudy:
+    """What was found in one study; ``labels`` is None, and ``reason`` says why, where it has no report."""
+
+    study_instance_uid: str
+    labels: Path | None = None
+    bodies: tuple[FoundBody, ...] = ()
+    cement: Mapping[str, Measured]
+    leaks: tuple[FoundLeak, ...] = ()
+    reason: str = ""
+
+
+def read_truth(directory: Path) -> tuple[TrueStudy, ...]:
+    """Read every truth below a folder, in the order of the file names.
+
+    Raises:
+        UnreadableError: A truth is damaged, or has no label map beside it.
+    """
+    documents = ((path, _json(path)) for path in sorted(directory.rglob("*.json")))
+    return tuple(
+        _true_study(path, document)
+        for path, document in documents
+        if isinstance(document, dict) and TRUTH_MARK in document
+    )
+
+
+def read_found(directory: Path) -> dict[str, FoundStudy]:
+    """Read every report below a folder, and from ``run.json`` why other studies have none, by StudyInstanceUID.
+
+    Raises:
+        UnreadableError: A report is damaged, has no label map beside it, or two reports are of one study.
+    """
+    studies: dict[str, FoundStudy] = {}
+    for path in sorted(directory.rglob(REPORT_NAME)):
+        study = _found_study(path, _json(path))
+        if study.study_instance_uid in studies:
+            raise UnreadableError(f"{path}: a second report of the same study; evaluate one run at a time")
+        studies[study.study_instance_uid] = study
+    for path in sorted(directory.rglob(RUN_NAME)):
+        for uid, reason in _without_report(path, _json(path)):
+            studies.setdefault(uid, FoundStudy(study_instance_uid=uid, cement={}, reason=reason))
+    return studies
+
+
+def read_labels(path: Path) -> Mask:
+    """Read a label map from NIfTI.
+
+    Raises:
+        UnreadableError: The file is damaged, or holds other values than whole numbers from 0 to 255.
+    """
+    import nibabel
+
+    try:
+        image: Any = nibabel.loadsave.load(path)
+        values = np.asarray(image.dataobj)
+    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+        raise UnreadableError(f"{path}: cannot be read as NIfTI ({type(error).__name__}); write it again") from error
+    labels = values if values.dtype == np.uint8 else values.astype(np.uint8)
+    if values.ndim != 3 or (labels is not values and not np.array_equal(labels, values)):
+        raise UnreadableError(f"{path}: is no label map; it must hold whole numbers from 0 to 255 on three axes")
+    return Mask(labels=labels, lps_from_index=geometry.LPS_FROM_RAS @ np.asarray(image.affine, dtype=np.float64))
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnreadableError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise UnreadableError(f"{path}: is not valid JSON; write it again") from error
+
+
+def _labels_beside(path: Path, name: str) -> Path:
+    labels = path.with_name(name)
+    if not labels.is_file():
+        raise UnreadableError(f"{labels}: is missing; a study is scored on its label map, so write it with one")
+    return labels
+
+
+def _damaged(path: Path, error: Exception) -> UnreadableError:
+    return UnreadableError(f"{path}: lacks what is to be scored ({type(error).__name__}: {error}); write it again")
+
+
+def _true_study(path: Path, document: Mapping[str, Any]) -> TrueStudy:
+    try:
+        uid = str(document["study_instance_uid"])
+        return TrueStudy(
+            study_instance_uid=uid,
+            patient=str(document.get("seed", uid)),
+            simulated=bool(document["simulated"]),
+            labels=_labels_beside(path, f"{path.stem}.nii.gz"),
+            bodies=tuple(map(_true_body, document["vertebrae"])),
+            cement_ml={str(item["level"]): float(item["volume_ml"]) for item in document["cement"]},
+            leaks=tuple(
+                TrueLeak(
+                    level=str(leak["level"]),
+                    compartment=str(leak["compartment"]),
+                    volume_ml=float(leak["volume_ml"]),
+                    center_lps_mm=_point(leak["center_lps_mm"]),
+                )
+                for leak in document["leaks"]
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _true_body(body: Mapping[str, Any]) -> TrueBody:
+    return TrueBody(
+        level=Level[body["level"]].name,
+        complete=bool(body["complete"]),
+        treated=bool(body["treated"]),
+        heights_mm={place: float(body["heights"][place]) for place in PLACES},
+        height_loss=float(body["height_loss"]),
+        wedge_angle_deg=float(body["wedge_angle"]),
+        genant_grade=int(body["genant_grade"]),
+    )
+
+
+def _found_study(path: Path, document: Mapping[str, Any]) -> FoundStudy:
+    try:
+        return FoundStudy(
+            study_instance_uid=str(document["study"]["study_instance_uid"]),
+            labels=_labels_beside(path, LABELS_NAME),
+            bodies=tuple(map(_found_body, document["vertebrae"])),
+            cement={str(item["level"]): _measured(item["volume"]) for item in document["cement"]},
+            leaks=tuple(
+                FoundLeak(
+                    level=str(leak["level"]),
+                    compartment=str(leak["compartment"]),
+                    volume=_measured(leak["volume"]),
+                    point_lps_mm=_point(leak["evidence"]["point"]),
+                )
+                for leak in document["leaks"]
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _found_body(body: Mapping[str, Any]) -> FoundBody:
+    grade = body["genant_grade"]
+    return FoundBody(
+        level=str(body["level"]),
+        treated=bool(body["treated"]),
+        heights={place: _measured(body["heights"][place]) for place in PLACES},
+        height_loss=_measured(body["height_loss"]),
+        wedge_angle=_measured(body["wedge_angle"]),
+        genant_grade=NotMeasured(reason=str(grade["not_measured"])) if isinstance(grade, dict) else int(grade),
+    )
+
+
+def _without_report(path: Path, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    try:
+        for study in document["studies"]:
+            if study["status"] != "analyzed":
+                yield str(study["study_instance_uid"]), str(study["reason"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _measured(value: Mapping[str, Any]) -> Measured:
+    if "not_measured" in value:
+        return NotMeasured(reason=str(value["not_measured"]))
+    interval = value["interval95"]
+    return Quantity(
+        value=float(value["value"]),
+        unit=str(value["unit"]),
+        interval95=None if interval is None else (float(interval[0]), float(interval[1])),
+    )
+
+
+def _point(values: Any) -> Point:
+    x, y, z = values
+    return float(x), float(y), float(z)

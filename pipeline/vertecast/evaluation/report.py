@@ -1,0 +1,202 @@
+"""``vertecast evaluate``: folders in; ``scores.json``, ``scores.txt`` and three tables out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from vertecast import __version__
+from vertecast.errors import OutputError, UnreadableError
+from vertecast.evaluation import summary
+from vertecast.evaluation.datasets import PLACES, read_found, read_truth
+from vertecast.evaluation.scores import SCORES, Results, summarize
+from vertecast.evaluation.scoring import BodyScore, StudyScore, score_study
+from vertecast.results import Measured, NotMeasured, Quantity
+
+SCORES_VERSION: Final = "1"
+
+Row = Mapping[str, object]
+
+
+def evaluate_folders(
+    truth: Path, found: Path, out: Path, *, listener: Callable[[StudyScore, int, int], None] = lambda *_: None
+) -> Results:
+    """Score every true study and write the scores.
+
+    Args:
+        truth: Folder with the truth of the studies, as ``vertecast simulate`` writes it.
+        found: Output folder of ``vertecast analyze``.
+        out: Folder for the scores; made if absent.
+        listener: Told of each study, how many are done, how many there are.
+
+    Returns:
+        The studies and their scores.
+
+    Raises:
+        UnreadableError: There is no truth, no report, or a file is damaged.
+        OutputError: ``out`` cannot be written.
+    """
+    truths, reports = read_truth(truth), read_found(found)
+    if not truths:
+        raise UnreadableError(f"{truth}: holds no truth; give a folder that 'vertecast simulate' has written")
+    if not reports:
+        raise UnreadableError(f"{found}: holds no report; give the output folder of 'vertecast analyze'")
+    studies: list[StudyScore] = []
+    for one in truths:
+        studies.append(score_study(one, reports.get(one.study_instance_uid)))
+        listener(studies[-1], len(studies), len(truths))
+    results = summarize(studies)
+    write_scores(results, out)
+    return results
+
+
+def write_scores(results: Results, out: Path) -> None:
+    """Write ``scores.json``, ``scores.txt``, ``studies.csv``, ``vertebrae.csv`` and ``leaks.csv``.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    studies = results.studies
+    texts = {
+        "scores.json": json.dumps(scores_document(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "scores.txt": summary.text_table(results),
+        "studies.csv": _csv(map(_study_row, studies)),
+        "vertebrae.csv": _csv(row for study in studies for row in _body_rows(study)),
+        "leaks.csv": _csv(row for study in studies for row in _leak_rows(study)),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        cause = error.strerror or type(error).__name__
+        raise OutputError(f"cannot write to {out}: {cause}; free some space or choose another --out") from error
+
+
+def scores_document(results: Results) -> dict[str, Any]:
+    """All scores as JSON values; ``value`` is null where there was nothing to score."""
+    studies, scores = results.studies, {}
+    for score in SCORES:
+        value = results.estimates[score.key]
+        scores[score.key] = {
+            "label": score.label,
+            "value": value.value,
+            "interval95": value.interval95,
+            "count": value.count,
+            "patients": value.patients,
+            "target": None if score.target is None else f"{score.target[0]}{score.target[1]:g}",
+            "reached": score.reached(value.value),
+        }
+    return {
+        "scores_version": SCORES_VERSION,
+        "software": {"name": "vertecast", "version": __version__},
+        "simulated": results.simulated,
+        "studies": len(studies),
+        "without_report": {s.truth.study_instance_uid: s.reason for s in studies if s.reason},
+        "scores": scores,
+        "genant_confusion": {
+            "rows": "true grade 0 to 3",
+            "columns": "found grade 0 to 3, not graded, missed",
+            "counts": summary.genant_confusion(studies),
+        },
+        "abstentions": summary.abstentions(studies),
+    }
+
+
+def _csv(rows: Iterator[Row]) -> str:
+    text = io.StringIO()
+    listed = list(rows)
+    if listed:
+        writer = csv.DictWriter(text, list(listed[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)
+    return text.getvalue()
+
+
+def _study_row(study: StudyScore) -> Row:
+    verdicts = [leak.verdict for leak in study.leaks]
+    return {
+        "study_instance_uid": study.truth.study_instance_uid,
+        "patient": study.truth.patient,
+        "reason": study.reason,
+        "voxel_mm": f"{study.voxel_mm:.3g}",
+        "levels_countable": int(study.anchored),
+        "bodies": len(study.complete),
+        "bodies_found": len(study.measured),
+        "levels_right": sum(body.level_right for body in study.complete),
+        "false_bodies": " ".join(study.false_bodies),
+        "body_dice": _number(study.body_dice),
+        "cement_dice": _number(study.cement_dice),
+        "treated": " ".join(cement.level for cement in study.cement),
+        "false_cement": " ".join(study.false_cement),
+        **{f"leaks_{verdict.replace(' ', '_')}": verdicts.count(verdict) for verdict in _VERDICTS},
+    }
+
+
+_VERDICTS: Final = ("found", "missed", "fragment", "false", "out of view")
+
+
+def _body_rows(study: StudyScore) -> Iterator[Row]:
+    cement = {item.level: item for item in study.cement}
+    for body in study.bodies:
+        truth, found, filled = body.truth, body.found, cement.get(body.truth.level)
+        yield {
+            "study_instance_uid": study.truth.study_instance_uid,
+            "voxel_mm": f"{study.voxel_mm:.3g}",
+            "level": truth.level,
+            "found_level": "" if found is None else found.level,
+            "complete": int(truth.complete),
+            "treated": int(truth.treated),
+            "found_treated": "" if found is None else int(found.treated),
+            "dice": _number(body.dice),
+            **_height_cells(body),
+            "wedge_angle_deg": _number(truth.wedge_angle_deg),
+            "found_wedge_angle_deg": "" if found is None else _value(found.wedge_angle),
+            "height_loss": _number(truth.height_loss),
+            "found_height_loss": "" if found is None else _value(found.height_loss),
+            "genant_grade": truth.genant_grade,
+            "found_genant_grade": _grade(body),
+            "cement_ml": "" if filled is None else _number(filled.true_ml),
+            "found_cement_ml": "" if filled is None or filled.found is None else _value(filled.found),
+        }
+
+
+def _height_cells(body: BodyScore) -> Row:
+    cells: dict[str, object] = {}
+    for place in PLACES:
+        cells[f"{place}_height_mm"] = _number(body.truth.heights_mm[place])
+        cells[f"found_{place}_height_mm"] = "" if body.found is None else _value(body.found.heights[place])
+    return cells
+
+
+def _grade(body: BodyScore) -> object:
+    if body.found is None or isinstance(body.found.genant_grade, NotMeasured):
+        return ""
+    return body.found.genant_grade
+
+
+def _leak_rows(study: StudyScore) -> Iterator[Row]:
+    for leak in study.leaks:
+        truth, found = leak.truth, leak.found
+        yield {
+            "study_instance_uid": study.truth.study_instance_uid,
+            "verdict": leak.verdict,
+            "level": "" if truth is None else truth.level,
+            "found_level": "" if found is None else found.level,
+            "compartment": "" if truth is None else truth.compartment,
+            "found_compartment": "" if found is None else found.compartment,
+            "volume_ml": "" if truth is None else _number(truth.volume_ml),
+            "found_volume_ml": "" if found is None else _value(found.volume),
+        }
+
+
+def _value(measured: Measured) -> str:
+    return _number(measured.value) if isinstance(measured, Quantity) else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,212 @@
+"""One study scored: what was found against what is true, body by body and leak by leak."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from vertecast import geometry
+from vertecast.anatomy import METAL_LABEL, Level, label_name
+from vertecast.evaluation import metrics
+from vertecast.evaluation.datasets import FoundBody, FoundStudy, TrueBody, TrueStudy, read_labels
+from vertecast.evaluation.leaks import LeakScore, score_leaks
+from vertecast.evaluation.metrics import Labels
+from vertecast.images import Mask
+from vertecast.results import Measured
+
+SACRUM_IN_VIEW_ML: Final = 10.0
+"""S1 alone holds more than this (an adult sacrum about 200 mL); with less in view nobody can count from it."""
+
+NO_REPORT: Final = "no report of this study"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyScore:
+    """One true body; ``found`` is None where it was missed, and its Dice coefficient 0 then."""
+
+    truth: TrueBody
+    found: FoundBody | None
+    dice: float
+
+    @property
+    def level_right(self) -> bool:
+        """True for a body that was found and has its right name."""
+        return self.found is not None and self.found.level == self.truth.level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CementScore:
+    """The cement of one complete treated body; ``found`` is None where none was reported for it."""
+
+    level: str
+    true_ml: float
+    found: Measured | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyScore:
+    """One study.
+
+    Attributes:
+        truth: What is true of it.
+        reason: Why it was not analysed; "" where it was.
+        voxel_mm: Longest side of a voxel.
+        anchored: The sacrum, or the last rib and a whole body below it, is in view, so that levels can be counted.
+        body_dice: All bodies together, cut ones too; None where none is in view.
+        cement_dice: All cement, inside and leaked; None where there is none.
+        bodies: Every body in view.
+        false_bodies: Names given to bodies that are none.
+        cement: Every complete treated body.
+        false_cement: Names of bodies said to hold cement that hold none.
+        leaks: Every leak, true or reported.
+    """
+
+    truth: TrueStudy
+    reason: str
+    voxel_mm: float
+    anchored: bool
+    body_dice: float | None
+    cement_dice: float | None
+    bodies: tuple[BodyScore, ...]
+    false_bodies: tuple[str, ...]
+    cement: tuple[CementScore, ...]
+    false_cement: tuple[str, ...]
+    leaks: tuple[LeakScore, ...]
+
+    @property
+    def complete(self) -> tuple[BodyScore, ...]:
+        """The bodies that lie in the image as a whole: only they can be measured."""
+        return tuple(body for body in self.bodies if body.truth.complete)
+
+    @property
+    def measured(self) -> tuple[tuple[TrueBody, FoundBody], ...]:
+        """Truth and finding of the complete bodies that were found."""
+        return tuple((body.truth, body.found) for body in self.complete if body.found is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelPair:
+    """True and found label map on the true grid, cut to what they hold; ``lps_from_index`` is that of the part."""
+
+    truth: Labels
+    found: Labels
+    lps_from_index: geometry.FloatArray
+
+
+def score_study(truth: TrueStudy, found: FoundStudy | None) -> StudyScore:
+    """Score one study. One without a report is scored as if nothing had been found in it.
+
+    Raises:
+        UnreadableError: A label map is damaged.
+    """
+    if found is None:
+        found = FoundStudy(study_instance_uid=truth.study_instance_uid, cement={}, reason=NO_REPORT)
+    true_mask = read_labels(truth.labels)
+    pair = label_pair(true_mask, None if found.labels is None else read_labels(found.labels))
+    counts = body_counts(pair)
+    bodies, names = _score_bodies(truth, found, counts)
+    raw = metrics.overlap_counts(pair.truth, pair.found)
+    leaks = score_leaks(truth.leaks, found.leaks, true_mask)
+    holds_cement = {names[level] for level in truth.cement_ml if level in names}
+    return StudyScore(
+        truth=truth,
+        reason=found.reason,
+        voxel_mm=float(geometry.spacing_mm(true_mask.lps_from_index).max()),
+        anchored=_is_anchored(truth, true_mask),
+        body_dice=metrics.body_dice(counts) if counts[1:].any() else None,
+        cement_dice=metrics.dice(raw, metrics.CEMENT, metrics.CEMENT) if raw[metrics.CEMENT].any() else None,
+        bodies=bodies,
+        false_bodies=tuple(body.level for body in found.bodies if body.level not in names.values()),
+        cement=tuple(_score_cement(truth, found, names, leaks)),
+        false_cement=tuple(level for level in found.cement if level not in holds_cement),
+        leaks=leaks,
+    )
+
+
+def label_pair(truth: Mask, found: Mask | None) -> LabelPair:
+    """Bring the found map to the true grid by the nearest voxel, and cut both to the box that holds all labels.
+
+    Args:
+        truth: True label map.
+        found: Found label map on any grid, or None for an empty one.
+    """
+    boxes = [_box_in(truth, truth)] + ([] if found is None else [_box_in(truth, found)])
+    corners = np.array([box for box in boxes if box is not None]).reshape(-1, 2, 3)
+    if not len(corners):
+        corners = np.zeros((1, 2, 3), dtype=int)
+    low, high = corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    lps_from_index = geometry.affine(truth.lps_from_index[:3, :3], geometry.apply(truth.lps_from_index, low))
+    part = np.asarray(truth.labels[box], dtype=np.uint8)
+    if found is None:
+        return LabelPair(truth=part, found=np.zeros_like(part), lps_from_index=lps_from_index)
+    shape = (part.shape[0], part.shape[1], part.shape[2])
+    moved = geometry.resample(found.labels, found.lps_from_index, lps_from_index, shape, order=0)
+    return LabelPair(truth=part, found=moved.astype(np.uint8), lps_from_index=lps_from_index)
+
+
+def _box_in(grid: Mask, labels: Mask) -> tuple[list[int], list[int]] | None:
+    """First and last + 1 index, on one grid and within it, of what another label map holds."""
+    box = metrics.bounding_box(labels.labels)
+    if box is None:
+        return None
+    ends = np.array([[part.start - 0.5, part.stop - 0.5] for part in box])
+    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+    index = geometry.apply(geometry.inverse(grid.lps_from_index) @ labels.lps_from_index, corners)
+    low = np.clip(np.floor(index.min(axis=0) + 0.5), 0, grid.labels.shape).astype(int)
+    high = np.clip(np.ceil(index.max(axis=0) + 0.5), 0, grid.labels.shape).astype(int)
+    return None if np.any(high <= low) else (low.tolist(), high.tolist())
+
+
+def body_counts(pair: LabelPair) -> metrics.Counts:
+    """Overlap of the bodies, filled with their cement. True metal hides the bone under it and is left out."""
+    spacing = geometry.spacing_mm(pair.lps_from_index)
+    seen = pair.truth != METAL_LABEL
+    truth, found = (metrics.body_map(labels, spacing) * seen for labels in (pair.truth, pair.found))
+    return metrics.overlap_counts(truth, found)
+
+
+def _score_bodies(
+    truth: TrueStudy, found: FoundStudy, counts: metrics.Counts
+) -> tuple[tuple[BodyScore, ...], Mapping[str, str]]:
+    """Every true body with its finding; and the name given to each true level that was found."""
+    findings = {body.level: body for body in found.bodies}
+    partner = metrics.match_bodies(counts)
+    bodies, names = [], {}
+    for body in truth.bodies:
+        number = int(Level[body.level])
+        finding = findings.get(label_name(partner[number])) if number in partner else None
+        overlap = metrics.dice(counts, number, partner[number]) if finding else 0.0
+        bodies.append(BodyScore(truth=body, found=finding, dice=overlap))
+        if finding is not None:
+            names[body.level] = finding.level
+    return tuple(bodies), names
+
+
+def _score_cement(
+    truth: TrueStudy, found: FoundStudy, names: Mapping[str, str], leaks: tuple[LeakScore, ...]
+) -> Iterator[CementScore]:
+    complete = {body.level for body in truth.bodies if body.complete}
+    for level, volume_ml in truth.cement_ml.items():
+        if level in complete:
+            unseen = [
+                s.truth.volume_ml for s in leaks if s.verdict == "out of view" and s.truth and s.truth.level == level
+            ]
+            yield CementScore(
+                level=level, true_ml=volume_ml - sum(unseen), found=found.cement.get(names.get(level, ""))
+            )
+
+
+def _is_anchored(truth: TrueStudy, labels: Mask) -> bool:
+    """Can the levels be counted? From the sacrum, or from a last rib below which a whole body without one is seen."""
+    voxel_ml = geometry.voxel_volume_mm3(labels.lps_from_index) / 1000
+    if np.count_nonzero(labels.labels == Level.S1) * voxel_ml >= SACRUM_IN_VIEW_ML:
+        return True
+    return any(
+        upper.complete and lower.complete and Level[upper.level].is_thoracic and Level[lower.level].is_lumbar
+        for upper, lower in itertools.pairwise(truth.bodies)
+    )

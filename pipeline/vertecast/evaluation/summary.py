@@ -1,0 +1,98 @@
+"""What the scores look like in print: the table, the grades found against the true ones, and what was not measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from vertecast.evaluation import metrics
+from vertecast.evaluation.agreement import GENANT_GRADES, Estimate
+from vertecast.evaluation.datasets import FoundBody
+from vertecast.evaluation.scores import SCORES, Results, Score
+from vertecast.evaluation.scoring import StudyScore
+from vertecast.results import NotMeasured
+
+_QUANTITIES: Final[Mapping[str, Callable[[FoundBody], object]]] = {
+    "anterior height": lambda body: body.heights["anterior"],
+    "middle height": lambda body: body.heights["middle"],
+    "posterior height": lambda body: body.heights["posterior"],
+    "wedge angle": lambda body: body.wedge_angle,
+    "height loss": lambda body: body.height_loss,
+    "Genant grade": lambda body: body.genant_grade,
+}
+
+
+def abstentions(studies: Sequence[StudyScore]) -> dict[str, dict[str, Any]]:
+    """For each quantity of the complete bodies that were found: how many were measured, and why the others were not."""
+    found = [body for study in studies for _, body in study.measured]
+    result = {}
+    for name, value_of in _QUANTITIES.items():
+        reasons = Counter(value.reason for value in map(value_of, found) if isinstance(value, NotMeasured))
+        missing = reasons.total()
+        result[name] = {
+            "measured": len(found) - missing,
+            "not_measured": missing,
+            "reasons": dict(reasons.most_common()),
+        }
+    return result
+
+
+def genant_confusion(studies: Sequence[StudyScore]) -> list[list[int]]:
+    """Complete bodies by true grade (rows 0 to 3) and found grade (columns 0 to 3, not graded, missed)."""
+    table = metrics.confusion([], [], GENANT_GRADES + 2)
+    for body in (body for study in studies for body in study.complete):
+        if body.found is None:
+            column = GENANT_GRADES + 1
+        else:
+            grade = body.found.genant_grade
+            column = GENANT_GRADES if isinstance(grade, NotMeasured) else grade
+        table[body.truth.genant_grade, column] += 1
+    rows: list[list[int]] = table[:GENANT_GRADES].tolist()
+    return rows
+
+
+def text_table(results: Results) -> str:
+    """The scores as text: value, interval, count and, for simulated images, the target."""
+    studies, simulated = results.studies, results.simulated
+    failed = [study for study in studies if study.reason]
+    kind = "simulated" if simulated else "not all of them simulated"
+    lines = [
+        f"{len(studies)} studies ({kind}) of {len({s.truth.patient for s in studies})} patients,"
+        f" {len(failed)} without a report; 95 % intervals by bootstrap over patients",
+        "",
+    ]
+    width = max(len(score.label) for score in SCORES)
+    lines.append(f"{'':{width}}  {'value':>8}  {'95 % interval':>17}  {'n':>5}{'  target' if simulated else ''}")
+    lines += [_line(score, results.estimates[score.key], width, simulated=simulated) for score in SCORES]
+    lines += ["", *_confusion_lines(genant_confusion(studies)), "", *_abstention_lines(abstentions(studies))]
+    if failed:
+        lines += ["", "without a report:", *(f"  {s.truth.study_instance_uid}: {s.reason}" for s in failed)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(score: Score, value: Estimate, width: int, *, simulated: bool) -> str:
+    number = "-" if value.value is None else f"{value.value:.{score.decimals}f}"
+    interval = ""
+    if value.interval95 is not None:
+        interval = " to ".join(f"{end:.{score.decimals}f}" for end in value.interval95)
+    line = f"{score.label:{width}}  {number:>8}  {interval:>17}  {value.count:>5}"
+    if not simulated or score.target is None:
+        return line
+    verdict = {True: "reached", False: "missed", None: "nothing to score"}[score.reached(value.value)]
+    return f"{line}  {score.target[0]}{score.target[1]:g} {verdict}"
+
+
+def _confusion_lines(table: Sequence[Sequence[int]]) -> list[str]:
+    names = [*map(str, range(GENANT_GRADES)), "not graded", "missed"]
+    lines = ["Genant grade: true in rows, found in columns", "   " + "".join(f"{name:>11}" for name in names)]
+    return lines + [f"{grade:>3}" + "".join(f"{count:>11}" for count in row) for grade, row in enumerate(table)]
+
+
+def _abstention_lines(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = ["not measured, of the complete bodies found"]
+    for name, count in counts.items():
+        reasons = "; ".join(f"{reason} ({number})" for reason, number in count["reasons"].items())
+        whole = count["measured"] + count["not_measured"]
+        lines.append(f"  {name}: {count['not_measured']} of {whole}{': ' if reasons else ''}{reasons}")
+    return lines

@@ -1,0 +1,170 @@
+"""Score the shipped models.
+
+``python scripts/evaluate.py --simulate 40 --out out/evaluation`` simulates held-out studies, analyses them and prints
+the scores; a second run goes on where the first stopped. ``python scripts/evaluate.py --real DIR --out out/real``
+compares with the truth of real images, where they are at hand, and draws an overlay of each. Exit status: 0 done,
+1 a study or an output failed, 3 no real images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from vertecast.errors import VertecastError
+
+if TYPE_CHECKING:
+    from vertecast.evaluation.real import RealImage, RealScore
+    from vertecast.workflow import Segmenter
+
+EXIT_NOTHING: Final = 3
+
+HELD_OUT_SEED: Final = 2_000_000
+"""Training draws its patients from seeds below `vertecast.training.VALIDATION_SEED`, one million."""
+
+KINDS: Final[tuple[Literal["ct", "patient"], ...]] = ("ct", "ct", "patient")
+"""Of three patients, one is scanned before and after the treatment: four studies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A patient to simulate."""
+
+    seed: int
+    folder: Path
+
+    @property
+    def kind(self) -> Literal["ct", "patient"]:
+        """As in `vertecast simulate --kind`."""
+        return KINDS[self.seed % len(KINDS)]
+
+    @property
+    def studies(self) -> int:
+        """How many studies it gives."""
+        return 2 if self.kind == "patient" else 1
+
+
+def plan_cases(count: int, first_seed: int, folder: Path) -> list[Case]:
+    """The patients, by seed, that give at least ``count`` studies."""
+    cases: list[Case] = []
+    while sum(case.studies for case in cases) < count:
+        seed = first_seed + len(cases)
+        cases.append(Case(seed=seed, folder=folder / f"case_{seed}"))
+    return cases
+
+
+def simulate(case: Case) -> None:
+    """Write the studies of one patient, unless an earlier run has."""
+    from vertecast.simulation.studies import simulate_case, write_study
+
+    done = case.folder / "done"
+    if done.is_file():
+        return
+    write_study(simulate_case(case.seed, case.kind), case.folder)
+    done.write_text("", encoding="utf-8")
+
+
+def score_simulated(count: int, seed: int, out: Path, workers: int) -> int:
+    """Simulate, analyse, score and print; returns the exit status."""
+    from vertecast.batch import run_batch, shipped_engine
+    from vertecast.config import Config
+    from vertecast.evaluation.report import evaluate_folders
+    from vertecast.evaluation.summary import text_table
+    from vertecast.workers import Lost, run_in_processes
+
+    config = Config().with_overrides({"batch": {"workers": workers}})
+    engine = shipped_engine(config.segmentation)
+    cases = plan_cases(count, seed, out / "simulated")
+    for done, (case, result) in enumerate(run_in_processes(simulate, cases, workers), start=1):
+        if isinstance(result, Lost):
+            print(f"case {case.seed}: its process ended without a word; use fewer workers", file=sys.stderr)
+            return 1
+        print(f"[{done}/{len(cases)}] simulated {case.seed}", flush=True)
+    analysed = run_batch(
+        [case.folder / "studies" for case in cases],
+        out / "analyzed",
+        config,
+        engine,
+        listener=lambda study, n, total: print(f"[{n}/{total}] {study.status} {study.study_instance_uid}", flush=True),
+    )
+    results = evaluate_folders(out / "simulated", out / "analyzed", out / "scores")
+    print(f"\nHeld-out simulated studies, seeds {seed} to {cases[-1].seed}")
+    print(text_table(results))
+    return 1 if analysed.interrupted else 0
+
+
+def score_real_images(data: Path, out: Path) -> int:
+    """Compare with real images, print and draw; returns the exit status."""
+    from vertecast.batch import shipped_engine
+    from vertecast.config import SegmentationOptions
+    from vertecast.evaluation.real import IMAGES, document, text_lines
+
+    present = [image for image in IMAGES if (data / image.path).exists()]
+    if not present:
+        print(f"{data}: holds none of the real images; give their folder with --real", file=sys.stderr)
+        return EXIT_NOTHING
+    options = SegmentationOptions()
+    segmenter = shipped_engine(options).load(options)
+    scores = []
+    for image in present:
+        score = score_image(image, data, out, segmenter)
+        if score is not None:
+            scores.append(score)
+            print("\n".join(text_lines(score)), flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "real.json").write_text(json.dumps(document(scores), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"Pictures: {out.resolve()}")
+    return 0 if len(scores) == len(IMAGES) else 1
+
+
+def score_image(image: RealImage, data: Path, out: Path, segmenter: Segmenter) -> RealScore | None:
+    """Analyse, score and draw one real image; None, with a line why, where it cannot be analysed."""
+    from vertecast.config import Config
+    from vertecast.dicom.discover import StudyFiles, find_studies
+    from vertecast.evaluation.figures import write_overlay
+    from vertecast.evaluation.real import Claims, read_real_truth, score_real
+    from vertecast.workflow import analyze_study
+
+    studies = [study for study in find_studies([data / image.path]) if isinstance(study, StudyFiles)]
+    result = analyze_study(studies[0], Config(), segmenter) if studies else None
+    if result is None or result.volume is None or result.labels is None:
+        print(f"{image.name}: not analysed: {result.reason if result else 'no study found'}", file=sys.stderr)
+        return None
+    report = result.report
+    claims = Claims(
+        bodies=[(body.level, body.complete) for body in report.vertebrae],
+        cement=len(report.cement),
+        leaks=len(report.leaks),
+        metal=len(report.hardware),
+    )
+    truth = read_real_truth(image, data)
+    write_overlay(out / f"{image.name}.png", result.volume, result.labels, truth=truth, title=image.name)
+    return score_real(image, claims, result.labels, truth)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--simulate", type=int, metavar="N", help="score on at least N simulated studies")
+    what.add_argument("--real", type=Path, metavar="DIR", help="score on the real images in this folder")
+    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help="seed of the first patient")
+    parser.add_argument("--workers", type=int, default=1, help="processes at the same time")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    options = parser.parse_args(arguments)
+    try:
+        if options.real is not None:
+            return score_real_images(options.real, options.out)
+        return score_simulated(options.simulate, options.seed, options.out, options.workers)
+    except (VertecastError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from vertecast import geometry
+from vertecast.errors import OutputError
+from vertecast.evaluation.figures import write_overlay
+from vertecast.images import Mask, Volume
+
+AFFINE = geometry.affine(geometry.rotation([1, 0.2, 0.1], 0.15) * np.array([1.5, 1.2, 2.0]), [-30.0, 10.0, 90.0])
+
+
+@pytest.fixture
+def volume() -> Volume:
+    hu = np.full((40, 50, 44), -100, np.int16)
+    hu[10:30, 10:35, 4:40] = 300
+    return Volume(hu=hu, lps_from_index=AFFINE)
+
+
+def labels(number: int, shift: int = 0) -> Mask:
+    array = np.zeros((40, 50, 44), np.uint8)
+    array[10:30, 10 + shift : 35 + shift, 12:28] = number
+    return Mask(labels=array, lps_from_index=AFFINE)
+
+
+def colourfulness(path: Path) -> float:
+    picture = matplotlib.image.imread(path)[..., :3]
+    return float(np.ptp(picture, axis=2).mean())
+
+
+def test_found_bodies_are_coloured_and_true_ones_outlined(volume: Volume, tmp_path: Path) -> None:
+    write_overlay(tmp_path / "new" / "a.png", volume, labels(22))
+    write_overlay(tmp_path / "none.png", volume, labels(0))
+    write_overlay(tmp_path / "outlined.png", volume, labels(22), truth=labels(22, shift=4), title="one body")
+    assert colourfulness(tmp_path / "new" / "a.png") > 3 * colourfulness(tmp_path / "none.png")
+    plain = matplotlib.image.imread(tmp_path / "new" / "a.png")
+    assert (matplotlib.image.imread(tmp_path / "outlined.png") != plain).any()
+
+
+def test_a_folder_that_cannot_be_written_is_said(volume: Volume, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_overlay(tmp_path / "file" / "a.png", volume, labels(22))

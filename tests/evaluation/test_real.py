@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vertecast import geometry
+from vertecast.anatomy import label_name
+from vertecast.errors import GeometryError
+from vertecast.evaluation.real import IMAGES, Claims, RealImage, document, read_real_truth, score_real, text_lines
+from vertecast.images import Mask
+
+AFFINE = geometry.affine(geometry.rotation([1, 0.2, 0], 0.2) * np.array([3.0, 2.5, 2.0]), [5.0, 6.0, 7.0])
+KNOWN = RealImage(name="known", path="ct.nii.gz", bodies="b.nii.gz", target_dice=0.86, levels="known")
+
+
+def write(path: Path, labels: np.ndarray, lps_from_index: np.ndarray = AFFINE) -> None:
+    import nibabel
+
+    nibabel.Nifti1Image(labels, geometry.LPS_FROM_RAS @ lps_from_index).to_filename(path)
+
+
+def bodies(*numbers: int) -> Mask:
+    labels = np.zeros((8, 9, 12 * len(numbers)), np.uint8)
+    for n, number in enumerate(numbers):
+        labels[1:7, 1:8, 12 * n + 1 : 12 * n + 11] = number
+    return Mask(labels=labels, lps_from_index=AFFINE)
+
+
+def claims(*names: str, cement: int = 0) -> Claims:
+    return Claims(bodies=[(name, True) for name in names], cement=cement, leaks=0, metal=0)
+
+
+def test_the_truth_itself_reaches_the_target() -> None:
+    score = score_real(KNOWN, claims("L4", "L3"), bodies(23, 22), bodies(23, 22))
+    assert (score.scored_dice, score.levels_right, score.missed, score.beyond_truth) == (1.0, True, (), ())
+    text = "\n".join(text_lines(score))
+    assert "target: all bodies ≥0.86: reached (1.000)" in text
+    assert "all named rightly" in text
+    assert "right: there is none" in text
+
+
+def test_shifted_levels_missed_and_added_bodies_are_told() -> None:
+    score = score_real(KNOWN, claims("L3", "T11", cement=1), bodies(22, 0, 18), bodies(23, 22, 0))
+    assert score.dice_by_level == {"L3": 0.0, "L4": 1.0}
+    assert (score.missed, score.beyond_truth, score.levels_right) == (("L3",), ("T11",), False)
+    assert score.dice == pytest.approx(0.5)
+    text = "\n".join(text_lines(score))
+    assert "levels: wrong" in text
+    assert "1 cement, 0 leaks, 0 metal\n" in text + "\n"
+    assert "there is none" not in text
+
+
+def test_unknown_levels_are_right_where_nothing_to_count_from_is_in_view() -> None:
+    image = RealImage(name="crop", path="ct", bodies="b", scored="L3", target_dice=0.9, levels="unknown")
+    score = score_real(image, claims("V1", "V2"), bodies(41, 42), bodies(21, 22))
+    assert (score.levels_right, score.scored_dice, score.missed) == (True, 1.0, ())
+    named = score_real(image, claims("L2", "L3"), bodies(21, 22), bodies(21, 22))
+    assert named.levels_right is False
+
+
+def test_an_image_without_truth_has_claims_alone() -> None:
+    score = score_real(RealImage(name="x", path="x"), claims("L1", "L2"), bodies(20, 21), None)
+    assert (score.dice, score.scored_dice, score.levels_right, score.beyond_truth) == (None, None, None, ())
+    assert document([score])["x"]["bodies"] == [{"level": "L1", "complete": True}, {"level": "L2", "complete": True}]
+
+
+def test_subregions_cut_the_body_out_of_the_vertebra(tmp_path: Path) -> None:
+    vertebra, parts = np.zeros((4, 5, 6), np.uint8), np.zeros((4, 5, 6), np.uint8)
+    vertebra[:, :, :4], vertebra[:, :, 4:] = 21, 22
+    parts[0], parts[1], parts[2] = 49, 50, 41
+    write(tmp_path / "v.nii.gz", vertebra)
+    write(tmp_path / "s.nii.gz", parts)
+    image = RealImage(name="crop", path="ct", bodies="v.nii.gz", subregions="s.nii.gz")
+    truth = read_real_truth(image, tmp_path)
+    assert truth is not None
+    assert (truth.labels[:2] == vertebra[:2]).all()
+    assert not truth.labels[2:].any()
+    write(tmp_path / "s.nii.gz", parts, AFFINE + np.eye(4))
+    with pytest.raises(GeometryError, match="another grid"):
+        read_real_truth(image, tmp_path)
+
+
+@pytest.mark.realdata
+def test_the_real_truths_hold_the_bodies_they_should(real_data: Path) -> None:
+    truths = {image.name: read_real_truth(image, real_data) for image in IMAGES}
+    names = {
+        name: [label_name(n) for n in np.unique(truth.labels).tolist() if n]
+        for name, truth in truths.items()
+        if truth is not None
+    }
+    assert names == {"lumbar_3mm": ["T12", "L1", "L2", "L3", "L4", "L5"], "lumbar_crop_1p5mm": ["L2", "L3", "L4"]}
+    assert all((real_data / image.path).exists() for image in IMAGES)
