@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 SLICES: Final = 300
-SLICE_SPACING_MM: Final = 1.2
+SLICE_SPACING_MM: Final = 1.0
 SEED: Final = 2_000_300
 BODIES_IN_VIEW: Final = 11
 

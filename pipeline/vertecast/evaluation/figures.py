@@ -22,6 +22,9 @@ MARGIN_MM: Final = 25.0
 """Shown beyond the outermost labels, so that a body that was missed at the end of the column can be seen."""
 
 FOREIGN_COLOURS: Final = {CEMENT_INSIDE_LABEL: "cyan", CEMENT_LEAKED_LABEL: "magenta", METAL_LABEL: "yellow"}
+BODY_COLOURS: Final = 7
+"""Colours of matplotlib's cycle that can be told from the image: the next one is grey."""
+
 VIEWS: Final = {"sagittal": 0, "coronal": 1}
 """LPS axis that each view looks along."""
 
@@ -103,7 +106,7 @@ def _draw(
         if number in FOREIGN_COLOURS:
             colour = FOREIGN_COLOURS[int(number)]
         elif number < POSTERIOR_LABEL_OFFSET:
-            colour = f"C{int(number) % 10}"
+            colour = f"C{int(number) % BODY_COLOURS}"
             row, column = np.argwhere(own).mean(axis=0)
             axes.text(column, row, label_name(int(number)), color="white", ha="center", va="center")
         else:

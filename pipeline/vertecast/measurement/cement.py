@@ -34,7 +34,10 @@ CLIP_HU: Final = 3071.0
 CEMENT_PROBABILITY: Final = 0.5
 METAL_PROBABILITY: Final = 0.5
 GATE_REACH_MM: Final = 4.0
-"""Cement may lie this far outside what the network marked: thin leaks lose contrast on the working grid."""
+"""Outside the bone cement may lie this far from what the network marked: thin leaks lose contrast on its grid."""
+
+INNER_GATE_REACH_MM: Final = 1.5
+"""In and at the bone one voxel of the network's grid: beyond, dense cortex beside the cement would be taken for it."""
 
 MIN_TREATED_ML: Final = 0.2
 """Less bright material inside a body is a bone island or sclerosis, not a treatment (usual fills: 2 to 8 mL)."""
@@ -120,7 +123,7 @@ class _Crop:
     lps_from_index: FloatArray
     first_index: tuple[int, int, int]
     hu: npt.NDArray[np.float32]
-    gate: npt.NDArray[np.bool_]
+    marked_mm: npt.NDArray[np.float32]
     seed: npt.NDArray[np.bool_]
     metal: npt.NDArray[np.bool_]
     outside_mm: npt.NDArray[np.float32]
@@ -164,7 +167,8 @@ def find_cement(
     crop = _crop(volume, segmentation, metal_mask(segmentation) if metal is None else metal)
     if crop is None:
         return None
-    bright = (crop.hu >= threshold_hu) & crop.gate & ~crop.metal
+    reach = np.where(crop.outside_mm > crop.tolerance_mm, GATE_REACH_MM, INNER_GATE_REACH_MM)
+    bright = (crop.hu >= threshold_hu) & (crop.marked_mm <= reach) & ~crop.metal
     bright = _touching(bright, crop.seed)
     if not bright.any():
         return None
@@ -227,13 +231,14 @@ def _crop(volume: Volume, segmentation: Segmentation, metal: npt.NDArray[np.bool
 
     spacing = segmentation.spacing_mm
     reach = ndimage.distance_transform_edt(~marked[work]) * spacing
+    marked_mm = carry(reach.astype(np.float32), 1, fill=1e3)
     signed, nearest = _outlines(segmentation, work)
     return _Crop(
         lps_from_index=lps_from_crop,
         first_index=(int(first[0]), int(first[1]), int(first[2])),
         hu=hu,
-        gate=carry(reach.astype(np.float32), 1, fill=1e3) <= GATE_REACH_MM,
-        seed=carry(reach.astype(np.float32), 1, fill=1e3) < 0.75 * spacing,
+        marked_mm=marked_mm,
+        seed=marked_mm < 0.75 * spacing,
         metal=carry(metal[work].astype(np.float32), 1) >= 0.5,
         outside_mm=carry(signed, 1, fill=1e3),
         nearest=carry(nearest, 0).astype(np.uint8),

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from vertecast import geometry
 from vertecast.anatomy import Compartment, Structure, YeomType
@@ -56,6 +57,9 @@ PLACED_BY_BODY: Final = 0.9
 PLACED_WITHOUT_BODY: Final = 0.6
 """Confidence in a compartment, on top of that of the vertebra: with the body's own frame, and without it."""
 
+JOIN_MM: Final = 6.0
+"""Gap over which pieces in one compartment count as one leak: a vein narrows and widens between its branches."""
+
 SPLIT_SHARE: Final = 0.3
 """A second compartment is reported apart when it holds this share of a connected leak."""
 
@@ -99,7 +103,7 @@ def find_leaks(
     canal = _canal_points(segmentation, found)
     ids = dict(zip(sorted(found.treated), cement, strict=True))
     findings = []
-    for leak in _pieces(found, segmentation, bodies):
+    for leak in _joined(found, _pieces(found, segmentation, bodies)):
         body = bodies[leak.instance - 1]
         placed = PLACED_WITHOUT_BODY if isinstance(body, NotMeasured) else PLACED_BY_BODY
         findings.append(
@@ -137,6 +141,28 @@ def _pieces(found: CementMap, segmentation: Segmentation, bodies: Sequence[BodyG
             mine = visible[[_owner(n, kept) == name for n in names]]
             leaks.append(_leak(found, (box, own), instance, name, (mine, visible)))
     return leaks
+
+
+def _joined(found: CementMap, leaks: Sequence[Leak]) -> list[Leak]:
+    """Pieces of one vertebra in one compartment with a small gap between them are one leak whose neck was too thin."""
+    result: list[Leak] = []
+    for leak in leaks:
+        points = geometry.apply(found.lps_from_index, leak.visible)
+        for n, other in enumerate(result):
+            if (other.instance, other.compartment) != (leak.instance, leak.compartment):
+                continue
+            tree = cKDTree(geometry.apply(found.lps_from_index, other.visible))
+            if tree.query(points)[0].min() <= JOIN_MM:
+                result[n] = Leak(
+                    instance=leak.instance,
+                    compartment=leak.compartment,
+                    visible=np.concatenate([other.visible, leak.visible]),
+                    counted=other.counted | leak.counted,
+                )
+                break
+        else:
+            result.append(leak)
+    return result
 
 
 def _kept(names: Sequence[Compartment], volumes_ml: npt.NDArray[np.float32]) -> list[Compartment]:
@@ -309,8 +335,6 @@ def _canal_distance(found: CementMap, leak: Leak, canal: FloatArray, step_mm: fl
         return Quantity(value=0.0, unit="mm")
     if not len(canal):
         return NotMeasured(reason="the canal was not segmented here")
-    from scipy.spatial import cKDTree
-
     points = geometry.apply(found.lps_from_index, leak.visible)
     value = max(float(cKDTree(canal).query(points)[0].min()) - step_mm / 2, 0.0)
     return Quantity(value=value, unit="mm", interval95=(max(value - step_mm, 0.0), value + step_mm))

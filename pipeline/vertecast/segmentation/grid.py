@@ -94,7 +94,7 @@ def run_tiled(
 
     Args:
         network: HU (i, j, k) → (channels, i, j, k).
-        hu: The grid; padded with air to a multiple of ``stride``.
+        hu: The grid; mirrored at its end up to a multiple of ``stride``.
         channels: Output channels.
         largest: Largest edge of a tile in voxels.
         overlap: Overlap of neighbouring tiles in voxels.
@@ -104,7 +104,7 @@ def run_tiled(
     size = [min(-(-n // stride) * stride, largest) for n in hu.shape]
     padded_shape = [max(n, edge) for n, edge in zip(hu.shape, size, strict=True)]
     pad = [(0, p - n) for n, p in zip(hu.shape, padded_shape, strict=True)]
-    padded = np.pad(hu, pad, constant_values=AIR_HU)
+    padded = np.pad(hu, pad, mode="reflect")  # air instead would shift the network's instance norm
     total = np.zeros((channels, *padded.shape), dtype=np.float32)
     weight = np.full(padded.shape, 1e-6, dtype=np.float32)
     ramp = [np.minimum(np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1)) / overlap, 1.0) for n in size]
