@@ -10,7 +10,7 @@ import pytest
 from phantoms import SpinePhantom, normal_shape
 from vertecast import geometry
 from vertecast.anatomy import Compartment, YeomType
-from vertecast.measurement.cement import CementMap, find_cement
+from vertecast.measurement.cement_map import CementMap, find_cement
 from vertecast.measurement.levels import assign_levels
 from vertecast.measurement.study import Measurements, measure_study
 from vertecast.results import Quantity

@@ -16,7 +16,7 @@ from vertecast.anatomy import Compartment, Structure, YeomType
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation
 from vertecast.measurement.bone import Z95
-from vertecast.measurement.cement import MIN_PIECE_ML, CementMap
+from vertecast.measurement.cement_map import MIN_PIECE_ML, CementMap
 from vertecast.measurement.endplates import BodyGeometry
 from vertecast.results import (
     CementFinding,

@@ -25,10 +25,10 @@ SACRUM_GAP_PITCH: Final = 0.65
 RIB_REACH_MM: Final = 36.0
 """A rib's head and neck lie within this distance of its body's centre; the shaft of the rib above does not."""
 
-RIB_MIN_VOLUME_MM3: Final = 150.0
-"""Head and neck of a small twelfth rib on one side, about 6 mm thick and 10 mm long inside the reach."""
+RIB_MIN_VOLUME_MM3: Final = 100.0
+"""Head and neck of a small twelfth rib on one side: about 4 mm thick and 8 mm long inside the reach."""
 
-RIB_NOISE_VOLUME_MM3: Final = 50.0
+RIB_NOISE_VOLUME_MM3: Final = 40.0
 """Less than this is no sign of a rib; between the two volumes nothing is concluded."""
 
 GAP_RATIO: Final = 1.6

@@ -15,7 +15,8 @@ from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LA
 from vertecast.images import Segmentation, Volume
 from vertecast.measurement import bone
 from vertecast.measurement.angles import measure_angles
-from vertecast.measurement.cement import CEMENT_HU, CementMap, find_cement, measure_cement, metal_mask
+from vertecast.measurement.cement import measure_cement
+from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement, metal_mask
 from vertecast.measurement.heights import fit_bodies, measure_vertebrae
 from vertecast.measurement.leakage import Source, find_leaks
 from vertecast.results import (
