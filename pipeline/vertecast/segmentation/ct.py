@@ -36,6 +36,13 @@ TILE_VOXELS: Final = 112
 OVERLAP_VOXELS: Final = 16
 CONFIDENT: Final = 0.5
 
+BRIGHT_HU: Final = 110.0
+"""The brightest twentieth of a vertebral body, its cortex, is above this even in osteoporosis and thick slices."""
+
+LEAST_CONFIDENCE: Final = 0.35
+LEAST_SIZE_SHARE: Final = 0.25
+"""A whole body with less than this share of the median body's volume is a fragment; a crushed one keeps more."""
+
 PADDING_TOLERANCE_HU: Final = 4.0
 """Resampled padding may differ from the padding value by rounding."""
 
@@ -95,15 +102,15 @@ class CtSegmenter:
         maps.clear(outside)
         structure = maps.structure.argmax(0).astype(np.uint8)
         spacing = self.bundle.outliner.spacing_mm
-        instances = separate(structure, maps.offset_mm, spacing)
-        count = len(instances.centers_index)
-        if not count:
+        found = separate(structure, maps.offset_mm, spacing)
+        beyond = ndimage.binary_dilation(outside, iterations=1)
+        candidates = _candidates(hu, maps, agreement, np.where(structure == Structure.BODY, found.labels, 0), beyond)
+        kept = [n for n, body in enumerate(candidates) if _is_vertebra(body, candidates)]
+        instances = found.only(kept)
+        if not kept:
             raise UnsupportedError(
                 "no vertebra was found in this CT; if it shows a spine, check its orientation and units"
             )
-        beyond = ndimage.binary_dilation(outside, iterations=1)
-        body = np.where(structure == Structure.BODY, instances.labels, 0)
-        touches = tuple(bool((beyond & (body == n + 1)).any()) for n in range(count))
         return Segmentation(
             lps_from_index=grid,
             structure=structure,
@@ -111,8 +118,8 @@ class CtSegmenter:
             body_probability=maps.structure[Structure.BODY].astype(np.float16),
             cement_probability=maps.cement.astype(np.float16),
             metal_probability=maps.metal.astype(np.float16),
-            instance_confidence=tuple(self._confidence(maps, agreement, body == n + 1) for n in range(count)),
-            touches_border=touches,
+            instance_confidence=tuple(candidates[n].confidence for n in kept),
+            touches_border=tuple(candidates[n].touches_border for n in kept),
             models=self.bundle.models,
         )
 
@@ -187,12 +194,52 @@ class CtSegmenter:
             wanted=near,
         )
 
-    @staticmethod
-    def _confidence(maps: _Maps, difference: Array | None, body: npt.NDArray[np.bool_]) -> float:
-        """Mean probability over the body, less the mean difference of the two passes."""
-        probability = float(maps.structure[Structure.BODY][body].mean())
-        doubt = 0.0 if difference is None else float(difference[body].mean())
-        return float(np.clip(probability - doubt, 0.0, 1.0))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """What tells a vertebra from an error: its size, its brightest parts, how sure the passes are, the edge."""
+
+    voxels: int
+    bright_hu: float
+    confidence: float
+    touches_border: bool
+
+
+def _candidates(
+    hu: Array,
+    maps: _Maps,
+    difference: Array | None,
+    bodies: npt.NDArray[np.uint8],
+    beyond: npt.NDArray[np.bool_],
+) -> list[_Candidate]:
+    """One per number in ``bodies``. Confidence: mean probability, less the mean difference of the two passes."""
+    result = []
+    for n, box in enumerate(ndimage.find_objects(bodies), start=1):
+        if box is None:
+            result.append(_Candidate(voxels=0, bright_hu=-1000.0, confidence=0.0, touches_border=False))
+            continue
+        body = bodies[box] == n
+        probability = float(maps.structure[Structure.BODY][box][body].mean())
+        doubt = 0.0 if difference is None else float(difference[box][body].mean())
+        result.append(
+            _Candidate(
+                voxels=int(body.sum()),
+                bright_hu=float(np.percentile(hu[box][body], 95)),
+                confidence=float(np.clip(probability - doubt, 0.0, 1.0)),
+                touches_border=bool((beyond[box] & body).any()),
+            )
+        )
+    return result
+
+
+def _is_vertebra(body: _Candidate, others: list[_Candidate]) -> bool:
+    """Bone, and where it is not cut by the edge also sure enough and not far smaller than the others."""
+    if body.bright_hu < BRIGHT_HU:
+        return False
+    whole = [other.voxels for other in others if not other.touches_border]
+    return body.touches_border or (
+        body.confidence >= LEAST_CONFIDENCE and body.voxels >= LEAST_SIZE_SHARE * float(np.median(whole))
+    )
 
 
 def _outside(volume: Volume, hu: Array, grid: geometry.FloatArray) -> npt.NDArray[np.bool_]:

@@ -48,6 +48,12 @@ class Instances:
     labels: npt.NDArray[np.uint8]
     centers_index: npt.NDArray[np.float64]
 
+    def only(self, kept: list[int]) -> Instances:
+        """The vertebrae with these indices (from 0, cranial first), numbered anew."""
+        number = np.zeros(len(self.centers_index) + 1, dtype=np.uint8)
+        number[np.array(kept, dtype=int) + 1] = np.arange(1, len(kept) + 1)
+        return Instances(labels=number[self.labels], centers_index=self.centers_index[kept])
+
 
 def separate(structure: npt.NDArray[np.uint8], offset_mm: Array, spacing_mm: float) -> Instances:
     """Tell vertebrae apart by their votes.
