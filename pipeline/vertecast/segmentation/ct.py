@@ -15,6 +15,7 @@ from vertecast.anatomy import Structure
 from vertecast.errors import UnsupportedError
 from vertecast.images import Segmentation, Volume
 from vertecast.segmentation.bundle import Bundle
+from vertecast.segmentation.cement import add_same_batch, beyond_outline
 from vertecast.segmentation.grid import inside_image, resampled, run_tiled
 from vertecast.segmentation.instances import separate
 
@@ -100,9 +101,14 @@ class CtSegmenter:
         maps, agreement = self._outline(hu, near)
         outside = _outside(volume, hu, grid)
         maps.clear(outside)
+        add_same_batch(maps.cement, maps.metal, hu, self.bundle.outliner.spacing_mm)
         structure = maps.structure.argmax(0).astype(np.uint8)
         spacing = self.bundle.outliner.spacing_mm
         found = separate(structure, maps.offset_mm, spacing)
+        leaked = beyond_outline(structure, found.labels, maps.cement >= CONFIDENT)
+        maps.structure[Structure.BODY, leaked] = 0
+        structure[leaked] = maps.structure[:, leaked].argmax(0)
+        found.labels[leaked] = 0
         beyond = ndimage.binary_dilation(outside, iterations=1)
         candidates = _candidates(hu, maps, agreement, np.where(structure == Structure.BODY, found.labels, 0), beyond)
         kept = [n for n, body in enumerate(candidates) if _is_vertebra(body, candidates)]
