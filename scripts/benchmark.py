@@ -32,7 +32,7 @@ PEAK_LIMIT_GIB: Final = 4.0
 HELP_LIMIT_S: Final = 0.5
 """What the project promises on two cores."""
 
-PACKAGES: Final = ("torch", "numpy", "scipy", "monai")
+PACKAGES: Final = ("torch", "numpy", "scipy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
