@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: last.pt, curves.csv")
     parser.add_argument("--steps", type=int, help="train to this many steps instead of the schedule's")
+    parser.add_argument("--start", type=Path, help="bundle whose weights a new run begins with, as models/ct_spine")
     parser.add_argument("--bundle", type=Path, help="bundle that takes the weights at the end, as models/ct_spine")
     parser.add_argument("--export-only", action="store_true", help="no further step: score and write what the run has")
     arguments = parser.parse_args()
@@ -21,6 +22,8 @@ def main() -> None:
     if arguments.steps:
         settings = settings.model_copy(update={"steps": arguments.steps})
     trainer = Trainer(settings, arguments.out)
+    if arguments.start:
+        trainer.start_from(arguments.start)
     if not arguments.export_only:
         trainer.run()
     scores = trainer.validate()

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from vertecast.anatomy import Structure
-from vertecast.resources import METADATA
+from vertecast.errors import BundleError
+from vertecast.resources import METADATA, bundle_directory
+from vertecast.segmentation.bundle import Bundle
 from vertecast.simulation.crops import CropSettings, crops, draw_patient, scan, take_crop
 from vertecast.training import Trainer, TrainSettings, as_tensors, dice_scores, loss_terms
 
@@ -78,6 +80,18 @@ def test_a_perfect_answer_has_no_structure_loss() -> None:
     assert float(terms["offset"]) < 1e-4
     overlap, size = dice_scores(output, batch)["body"]
     assert overlap == size > 0
+
+
+def test_a_run_begins_with_the_weights_of_a_bundle(tmp_path: Path) -> None:
+    bundle = bundle_directory("ct_spine")
+    locator = Bundle.open(bundle).locator
+    trainer = Trainer(_settings(widths=locator.widths), tmp_path / "run")
+    before = trainer.net.head[0].weight.clone()
+    trainer.start_from(bundle)
+    assert not torch.equal(before, trainer.net.head[0].weight)
+    torch.testing.assert_close(trainer.average.module.head[0].weight, trainer.net.head[0].weight)
+    with pytest.raises(BundleError, match="widths"):
+        Trainer(_settings(), tmp_path / "other").start_from(bundle)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from vertecast.anatomy import Structure
-from vertecast.segmentation.bundle import write_network
+from vertecast.errors import BundleError
+from vertecast.segmentation.bundle import Bundle, NetworkSpec, write_network
 from vertecast.segmentation.network import (
     CEMENT_CHANNEL,
     METAL_CHANNEL,
@@ -182,6 +183,21 @@ class Trainer:
         self.step = 0
         if (folder / "last.pt").exists():
             self._restore()
+
+    def start_from(self, bundle: Path) -> None:
+        """Begin with a bundle's weights; a run that has made steps already keeps its own.
+
+        Raises:
+            BundleError: the bundle is damaged, or its network has other widths.
+        """
+        if self.step:
+            return
+        network: NetworkSpec = getattr(Bundle.open(bundle), self.settings.network)
+        if network.widths != self.settings.widths:
+            raise BundleError(f"{bundle}: its {self.settings.network} has widths {network.widths}; set the same ones")
+        weights = network.load().state_dict()
+        self.net.load_state_dict(weights)
+        self.average.module.load_state_dict(weights)
 
     def _restore(self) -> None:
         state = torch.load(self.folder / "last.pt", map_location=self.device, weights_only=True)
