@@ -74,5 +74,6 @@ def test_shipped_folders_are_found_in_the_checkout(repository: Path) -> None:
 
 
 def test_every_shipped_bundle_is_whole() -> None:
+    assert "ct_spine" in resources.bundle_names()
     for name in resources.bundle_names():
         resources.verify_bundle(resources.read_bundle(resources.bundle_directory(name)))

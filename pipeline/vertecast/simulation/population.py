@@ -19,7 +19,9 @@ class LevelDimensions:
     Bodies, canal and pedicles after Panjabi et al., Spine 1991;16:888-901 (thoracic) and Spine 1992;17:299-306
     (lumbar); anterior heights from the posterior ones by the ratios of Berry et al., Spine 1987;12:362-367 and of
     Evans et al., Bone 1993;14:S45-S51; disc heights after Kunkel et al., J Anat 2011;219:375-387 (thoracic) and
-    Zhou et al., Eur Spine J 2000;9:242-248 (lumbar), below each level.
+    Zhou et al., Eur Spine J 2000;9:242-248 (lumbar), below each level. The table was written from general knowledge of
+    these papers and not compared with them row by row: good enough to draw patients from, not to be quoted. Spans and
+    lengths of the processes are round figures of the same kind.
     """
 
     width: float
@@ -62,7 +64,7 @@ DIMENSIONS: Final[dict[Level, LevelDimensions]] = dict(
 )
 
 VARIANT_PROBABILITY: Final = 0.06
-"""Chance of each of: an L6, a T13, a missing L5; lumbosacral variants occur in about 4-12 % (domain of counting)."""
+"""Chance of each of: an L6, a T13, a missing L5; general knowledge puts such variants at 4 to 12 %."""
 
 
 def _levels(rng: np.random.Generator) -> tuple[Level, ...]:
