@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -115,3 +117,115 @@ class Segmentation:
     def spacing_mm(self) -> float:
         """Spacing of the isotropic grid in mm."""
         return float(geometry.spacing_mm(self.lps_from_index)[0])
+
+
+View: TypeAlias = Literal["lateral", "ap", "oblique"]
+
+SpacingPlane: TypeAlias = Literal["patient", "detector", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionSpacing:
+    """Size of a pixel and the plane where it holds. Millimetres of the patient are given for ``patient`` alone.
+
+    Attributes:
+        row_mm: Distance between the centres of neighbouring rows.
+        column_mm: Distance between the centres of neighbouring columns.
+        plane: ``patient``: calibrated, or corrected for the magnification; ``detector``: at the detector, where
+            everything is magnified; ``unknown``: the header does not say where.
+        source: What the header rests it on, for the reader ("PixelSpacing, calibrated with a fiducial").
+    """
+
+    row_mm: float
+    column_mm: float
+    plane: SpacingPlane
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Radiograph:
+    """One projection image. Points in it are (column, row), the centre of the upper left pixel is (0, 0).
+
+    Attributes:
+        intensity: Pixel values (rows, columns), float32: bone is brighter than soft tissue whatever the file's polarity;
+            the scale is arbitrary.
+        valid: Pixels that show the patient (rows, columns), bool: not behind a shutter or collimator.
+        spacing: Size of a pixel, or None where the file gives none.
+        view: What the header says of the view, or None.
+        frame_number: Frame of a cine, from 1 as DICOM counts.
+        saturated: Pixels at the bright end of the detector or the file (rows, columns), bool.
+    """
+
+    intensity: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_]
+    spacing: ProjectionSpacing | None = None
+    view: View | None = None
+    frame_number: int = 1
+    saturated: npt.NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        if self.intensity.ndim != 2 or self.valid.shape != self.intensity.shape:
+            raise ValueError(f"intensity {self.intensity.shape} and valid {self.valid.shape} must be two equal planes")
+        object.__setattr__(self, "intensity", _frozen(self.intensity))
+        object.__setattr__(self, "valid", _frozen(self.valid))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pixel counts (rows, columns)."""
+        rows, columns = self.intensity.shape
+        return rows, columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fluoroscopy:
+    """A cine whose frames are read one at a time.
+
+    Attributes:
+        frame_count: Number of frames.
+        frame_time_ms: Time of every frame after the first one (frame_count,), or None where the file gives none.
+        read: Reads a frame by its number, from 1. Raises `UnreadableError`.
+    """
+
+    frame_count: int
+    frame_time_ms: tuple[float, ...] | None
+    read: Callable[[int], Radiograph]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ProjectionSegmentation:
+    """What an X-ray bundle found in one projection image. Maps have the shape (rows, columns) of the image.
+
+    Attributes:
+        view: What the picture shows; None where it shows no spine.
+        view_confidence: From 0 to 1.
+        points_px: (n, 6, 2) points (column, row) of the bodies, cranial first. Lateral and oblique: superior endplate
+            anterior, middle, posterior, then the inferior one; AP: left, middle, right as seen in the picture.
+        points_sd_px: (n, 6) standard deviation of each point.
+        confidence: One number from 0 to 1 per body.
+        touches_border: One bool per body: it is cut by the edge of the image or of the collimator.
+        rib_score: One number from 0 to 1 per body: it bears a rib.
+        instance: Body per pixel, uint8: 1, 2, ... cranial first, 0 none.
+        body_probability, sacrum_probability, cement_probability, metal_probability: float16.
+        sacral_endplate_px: (2, 2) ends of the endplate of S1 (anterior, posterior; AP: left, right), or None.
+        models: Name, version and sha256 of each set of weights.
+    """
+
+    view: View | None
+    view_confidence: float
+    points_px: geometry.FloatArray
+    points_sd_px: geometry.FloatArray
+    confidence: tuple[float, ...]
+    touches_border: tuple[bool, ...]
+    rib_score: tuple[float, ...]
+    instance: npt.NDArray[np.uint8]
+    body_probability: npt.NDArray[np.float16]
+    sacrum_probability: npt.NDArray[np.float16]
+    cement_probability: npt.NDArray[np.float16]
+    metal_probability: npt.NDArray[np.float16]
+    sacral_endplate_px: geometry.FloatArray | None = None
+    models: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of bodies found."""
+        return len(self.confidence)

@@ -9,6 +9,7 @@ import csv
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
 STRUCTURE_WEIGHTS: Final = (0.4, 1.5, 1.0, 1.0, 1.0, 1.0, 1.5, 0.7)
 """Weight of each `Structure` in the cross entropy: the body's outline is what is measured."""
 
+LEAK_WEIGHT: Final = 5.0
+"""Weight in the cross entropy of cement that has leaked and of what it touches: a network that is asked nothing more
+takes whatever cement fills for bone."""
+
+LEAK_SURROUNDINGS_VOXELS: Final = 5
+"""Edge of the cube round a leaked voxel that has this weight."""
+
 VALIDATION_SEED: Final = 10**6
 """Seeds from here on are held out: training workers use seeds far below."""
 
@@ -55,6 +63,7 @@ class TrainSettings(BaseModel):
     crop: int = 80
     phantom_shape: tuple[int, int, int] = (130, 130, 130)
     near_spine: float = 0.85
+    treated_rate: float = 0.5
     pool: int = 24
     uses: int = 10
     steps: int = 4000
@@ -74,6 +83,7 @@ class TrainSettings(BaseModel):
             phantom_shape=self.phantom_shape,
             crop=self.crop,
             near_spine=self.near_spine,
+            treated_rate=self.treated_rate,
             pool=self.pool,
             uses=self.uses,
         )
@@ -124,17 +134,27 @@ def loss_terms(output: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     output = output.float()
     logits = output[:, :STRUCTURE_CHANNELS]
     weights = torch.tensor(STRUCTURE_WEIGHTS, device=output.device)
-    structure = torch.nn.functional.cross_entropy(logits, batch["structure"], weight=weights)
+    emphasis = weights[batch["structure"]] * _leak_emphasis(batch)
+    entropy = torch.nn.functional.cross_entropy(logits, batch["structure"], reduction="none")
+    structure = (entropy * emphasis).sum() / emphasis.sum()
     truth = torch.nn.functional.one_hot(batch["structure"], STRUCTURE_CHANNELS).movedim(-1, 1).float()
     structure = structure + 0.5 * _soft_dice(logits.softmax(1), truth)[1:].mean()
     terms = {"structure": structure}
     for name, channel in (("cement", CEMENT_CHANNEL), ("metal", METAL_CHANNEL)):
         logit, target = output[:, channel], batch[name]
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logit, target)
-        terms[name] = entropy * 2 + 0.3 * _soft_dice(logit.sigmoid()[:, None], target[:, None]).mean()
+        terms[name] = entropy * 3 + 0.5 * _soft_dice(logit.sigmoid()[:, None], target[:, None]).mean()
     error = (output[:, OFFSET_CHANNELS] - batch["offset"] / OFFSET_SCALE_MM).abs().sum(1) * batch["offset_weight"]
     terms["offset"] = error.sum() / (batch["offset_weight"].sum() + 100)
     return terms
+
+
+def _leak_emphasis(batch: dict[str, Tensor]) -> Tensor:
+    """Weight of each voxel (b, i, j, k): `LEAK_WEIGHT` on and beside cement outside the bodies, else 1."""
+    leaked = ((batch["cement"] > 0.3) & (batch["structure"] != Structure.BODY)).float()
+    size = LEAK_SURROUNDINGS_VOXELS
+    near = torch.nn.functional.max_pool3d(leaked[:, None], size, stride=1, padding=size // 2)[:, 0]
+    return 1 + (LEAK_WEIGHT - 1) * near
 
 
 def dice_scores(output: Tensor, batch: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
@@ -283,10 +303,10 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Dice of the running average on a fixed set of held-out crops."""
+        """Dice of the running average on a fixed set of held-out crops, each of another patient."""
         self.average.eval()
         totals: dict[str, np.ndarray] = {}
-        stream = crops(VALIDATION_SEED, self.settings.crop_settings())
+        stream = crops(VALIDATION_SEED, replace(self.settings.crop_settings(), pool=1, uses=1))
         for _ in range(self.settings.validation_crops):
             batch = {k: v[None].to(self.device) for k, v in as_tensors(next(stream)).items()}
             for name, pair in dice_scores(self.average(batch["hu"]), batch).items():

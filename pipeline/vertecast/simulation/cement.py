@@ -224,15 +224,20 @@ def _scatter(phantom: Phantom, deposits: Sequence[Deposit]) -> FloatGrid:
 
 
 def with_cement(
-    hu: FloatGrid, phantom: Phantom, treatments: Sequence[Treatment], rng: np.random.Generator
+    hu: FloatGrid,
+    phantom: Phantom,
+    treatments: Sequence[Treatment],
+    rng: np.random.Generator,
+    *,
+    mean_hu: float | None = None,
 ) -> FloatGrid:
     """Draw the cement into Hounsfield units (i, j, k) of the phantom's grid; values above 3071 are left to the scanner.
 
-    One batch of cement serves the patient: its mean lies in `CEMENT_HU`; the barium is unevenly spread, with a few
-    clumps. Interdigitated cement encloses trabeculae.
+    One batch of cement serves the patient: its mean is ``mean_hu``, or lies in `CEMENT_HU`; the barium is unevenly
+    spread, with a few clumps. Interdigitated cement encloses trabeculae.
     """
     result = hu.astype(np.float32, copy=True)
-    mean_hu = rng.uniform(*CEMENT_HU)
+    mean_hu = rng.uniform(*CEMENT_HU) if mean_hu is None else mean_hu
     unevenness = rng.uniform(0.03, 0.15)
     for treatment in treatments:
         bone_share = rng.uniform(*TRABECULAR_SHARE) if treatment.pattern == "interdigitated" else 0.0

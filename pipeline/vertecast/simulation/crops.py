@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast import geometry
-from vertecast.anatomy import Structure
+from vertecast.anatomy import Compartment, Structure
 from vertecast.simulation.canvas import texture
 from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, treat, with_cement
 from vertecast.simulation.hardware import Hardware, cage, metal_fraction, needles, screws_and_rods, stent
@@ -23,6 +23,12 @@ COARSE_RATE: Final = 0.18
 
 CUT_RATE: Final = 0.15
 """Share of the crops that reach beyond the edge of the image."""
+
+CEMENT_HU: Final = (750.0, 3200.0)
+"""Log-uniform range of the cement's mean: wider than `cement.CEMENT_HU`, and faint cement, the harder, more often."""
+
+MANY_LEAKS_RATE: Final = 0.5
+"""Share of the treated bodies that leak into two to four compartments."""
 
 LARGEST_OFFSET_MM: Final = 80.0
 """Tips of spinous processes lie about this far from their body's centre."""
@@ -103,7 +109,8 @@ def draw_patient(rng: np.random.Generator, settings: CropSettings) -> Patient:
     hu, cement = phantom.hu, np.zeros(phantom.hu.shape, dtype=np.float32)
     if treatments:
         cement = np.maximum(cement_fraction(phantom, treatments), leak_fraction(phantom, treatments))
-        hu = with_cement(hu, phantom, treatments, rng).astype(np.float32)
+        mean_hu = float(np.exp(rng.uniform(*np.log(CEMENT_HU))))
+        hu = with_cement(hu, phantom, treatments, rng, mean_hu=mean_hu).astype(np.float32)
     metal = np.zeros(hu.shape, dtype=np.float32)
     if len(whole) and rng.random() < settings.metal_rate:
         item = _hardware(phantom, whole, treatments, rng)
@@ -127,9 +134,16 @@ def _whole_bodies(phantom: Phantom) -> npt.NDArray[np.intp]:
 
 
 def _treatments(phantom: Phantom, whole: npt.NDArray[np.intp], rng: np.random.Generator) -> list[Treatment]:
-    """Cement in up to three of the bodies in view."""
+    """Cement in up to three of the bodies in view, half of them with more leaks than patients have."""
     picks = rng.choice(whole, size=min(len(whole), int(rng.integers(1, 4))), replace=False)
-    return [treat(phantom, int(n), rng) for n in picks]
+    return [
+        treat(phantom, int(n), rng, leaks=_several_compartments(rng) if rng.random() < MANY_LEAKS_RATE else None)
+        for n in picks
+    ]
+
+
+def _several_compartments(rng: np.random.Generator) -> list[Compartment]:
+    return [Compartment(name) for name in rng.choice(list(Compartment), size=int(rng.integers(2, 5)), replace=False)]
 
 
 def _hardware(
