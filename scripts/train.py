@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vertecast.training import Trainer, TrainSettings
+from vertecast.training import Trainer, load_task
 
 
 def main() -> None:
@@ -18,10 +18,8 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="bundle that takes the weights at the end, as models/ct_spine")
     parser.add_argument("--export-only", action="store_true", help="no further step: score and write what the run has")
     arguments = parser.parse_args()
-    settings = TrainSettings.load(arguments.config)
-    if arguments.steps:
-        settings = settings.model_copy(update={"steps": arguments.steps})
-    trainer = Trainer(settings, arguments.out)
+    changes = {"steps": arguments.steps} if arguments.steps else {}
+    trainer = Trainer(load_task(arguments.config, **changes), arguments.out)
     if arguments.start:
         trainer.start_from(arguments.start)
     if not arguments.export_only:

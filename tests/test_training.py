@@ -15,12 +15,13 @@ from vertecast.errors import BundleError
 from vertecast.resources import METADATA, bundle_directory
 from vertecast.segmentation.bundle import Bundle
 from vertecast.simulation.crops import CropSettings, crops, draw_patient, scan, take_crop
-from vertecast.training import Trainer, TrainSettings, as_tensors, dice_scores, loss_terms
+from vertecast.training import CtSettings, CtTask, Trainer
+from vertecast.training.ct import as_tensors, dice_scores, loss_terms
 
 TINY = CropSettings(spacing_mm=4.0, phantom_shape=(48, 48, 48), crop=32, near_spine=1.0, pool=2, uses=4)
 
 
-def _settings(**changes: object) -> TrainSettings:
+def _task(**changes: object) -> CtTask:
     base = {
         "network": "locator",
         "spacing_mm": 4.0,
@@ -34,9 +35,9 @@ def _settings(**changes: object) -> TrainSettings:
         "batch": 1,
         "workers": 0,
         "save_every": 6,
-        "validation_crops": 2,
+        "validation_examples": 2,
     }
-    return TrainSettings.model_validate({**base, **changes})
+    return CtTask(CtSettings.model_validate({**base, **changes}))
 
 
 def test_crops_repeat_themselves_for_a_seed() -> None:
@@ -78,27 +79,27 @@ def test_a_perfect_answer_has_no_structure_loss() -> None:
     terms = loss_terms(output, batch)
     assert float(terms["structure"]) < 0.05
     assert float(terms["offset"]) < 1e-4
-    overlap, size = dice_scores(output, batch)["body"]
+    overlap, size = dice_scores(output, batch)["dice_body"]
     assert overlap == size > 0
 
 
 def test_a_run_begins_with_the_weights_of_a_bundle(tmp_path: Path) -> None:
     bundle = bundle_directory("ct_spine")
     locator = Bundle.open(bundle).locator
-    trainer = Trainer(_settings(widths=locator.widths), tmp_path / "run")
+    trainer = Trainer(_task(widths=locator.widths), tmp_path / "run")
     before = trainer.net.head[0].weight.clone()
     trainer.start_from(bundle)
     assert not torch.equal(before, trainer.net.head[0].weight)
     torch.testing.assert_close(trainer.average.module.head[0].weight, trainer.net.head[0].weight)
     with pytest.raises(BundleError, match="widths"):
-        Trainer(_settings(), tmp_path / "other").start_from(bundle)
+        Trainer(_task(), tmp_path / "other").start_from(bundle)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_training_lowers_the_loss_resumes_and_exports(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    Trainer(_settings(), run).run()
-    resumed = Trainer(_settings(steps=18), run)
+    Trainer(_task(), run).run()
+    resumed = Trainer(_task(steps=18), run)
     assert resumed.step == 12
     resumed.run()
     with (run / "curves.csv").open() as file:

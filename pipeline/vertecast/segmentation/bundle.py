@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 LOCATOR: Final = "locator"
 OUTLINER: Final = "outliner"
-WEIGHTS: Final = {LOCATOR: "models/locator.safetensors", OUTLINER: "models/model.safetensors"}
+XRAY: Final = "xray"
+WEIGHTS: Final = {
+    LOCATOR: "models/locator.safetensors",
+    OUTLINER: "models/model.safetensors",
+    XRAY: "models/model.safetensors",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +105,9 @@ def write_network(folder: Path, network: str, state: Mapping[str, Tensor], facts
 
     Args:
         folder: The bundle's folder with a ``configs/metadata.json`` that names the bundle and its version.
-        network: "locator" or "outliner".
+        network: A name in `WEIGHTS`.
         state: The network's parameters.
-        facts: What the metadata says of it: ``spacing_mm``, ``widths``, the training's steps and scores.
+        facts: What the metadata says of it: ``widths`` and grid, the training's steps and scores.
 
     Raises:
         BundleError: the metadata cannot be read.

@@ -6,7 +6,7 @@ grid, where a CPU spends most of its time in an ordinary U-Net, while no voxel o
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,10 @@ OUTPUT_CHANNELS: Final = STRUCTURE_CHANNELS + 5
 
 OFFSET_SCALE_MM: Final = 20.0
 """One unit of the offset channels."""
+
+Dimensions: TypeAlias = Literal[2, 3]
+CONVOLUTION: Final = {2: nn.Conv2d, 3: nn.Conv3d}
+NORM: Final = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 
 STRIDE: Final = 16
 """Edges of the input must be a multiple of this many voxels."""
@@ -47,32 +51,32 @@ def depth_to_space(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Two convolutions with instance norm and a residual path."""
+    """Two convolutions with instance norm and a residual path, in two or three dimensions."""
 
-    def __init__(self, channels: int, convolutions: int = 2) -> None:
+    def __init__(self, channels: int, convolutions: int = 2, *, dimensions: Dimensions = 3) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for n in range(convolutions):
             layers += [
-                nn.Conv3d(channels, channels, 3, padding=1, bias=False),
-                nn.InstanceNorm3d(channels, affine=True),
+                CONVOLUTION[dimensions](channels, channels, 3, padding=1, bias=False),
+                NORM[dimensions](channels, affine=True),
             ]
             if n + 1 < convolutions:
                 layers.append(nn.ReLU(inplace=True))
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, i, j, k) → same shape."""
+        """(b, c, ...) → same shape."""
         return torch.relu(x + self.body(x))
 
 
 class Down(nn.Sequential):
     """Halve the grid and change the number of channels."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 2) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 2, *, dimensions: Dimensions = 3) -> None:
         super().__init__(
-            nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-            nn.InstanceNorm3d(outputs, affine=True),
+            CONVOLUTION[dimensions](inputs, outputs, 3, stride=stride, padding=1, bias=False),
+            NORM[dimensions](outputs, affine=True),
             nn.ReLU(inplace=True),
         )
 

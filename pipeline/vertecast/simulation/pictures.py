@@ -1,0 +1,212 @@
+"""Training pictures in projection: simulated patients seen from many sides, each developed in many ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from vertecast.geometry import FloatArray
+from vertecast.images import View
+from vertecast.simulation.film import clutter, collimate, develop, expose
+from vertecast.simulation.projected import FieldSettings, ProjectedPatient, draw_projections
+from vertecast.simulation.projection import FloatImage
+
+CEMENT_MM: Final = 1.2
+"""Length of ray in cement from which on a pixel shows it."""
+
+METAL_MM: Final = 0.6
+INVERTED_RATE: Final = 0.12
+"""Share of the pictures with bone dark: a file can say the wrong polarity."""
+
+UPSIDE_DOWN_RATE: Final = 0.08
+EMPTY_RATE: Final = 0.06
+"""Share of the pictures without a spine."""
+
+BODY_DEPTH_PX: Final = (16.0, 64.0)
+"""Depth of a body in the training picture, log-uniform; a long film has small bodies."""
+
+LARGEST_BORDER: Final = 1.02
+"""A picture may be this much wider than the projection."""
+
+STRETCH: Final = 0.12
+"""Films scanned or passed on with other proportions, 1 SD of the logarithm for a third of the pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureSettings:
+    """What a training picture looks like.
+
+    Attributes:
+        size: Edge of the square picture in pixels.
+        pool: Projections kept in memory.
+        views: Projections of each patient drawn.
+        uses: Pictures taken for each projection.
+        field: What is drawn.
+    """
+
+    size: int = 320
+    pool: int = 240
+    views: int = 8
+    uses: int = 20
+    field: FieldSettings = field(default_factory=FieldSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """A training example. Maps are (rows, columns); offsets in pixels, column first.
+
+    Attributes:
+        image: What the network sees, 0 to 1.
+        valid: Where it shows the patient.
+        view: None for a picture without spine.
+        body, sacrum, cement, metal: Truth, bool.
+        instance: Body per pixel from 1, cranial first, uint8.
+        ribs: Pixels of bodies that bear ribs, bool.
+        offset_px: (12, rows, columns) from a body's pixel to its six points.
+        plate_px: (4, rows, columns) from a pixel of the sacrum to the ends of the endplate of S1.
+    """
+
+    image: FloatImage
+    valid: npt.NDArray[np.bool_]
+    view: View | None
+    body: npt.NDArray[np.bool_]
+    sacrum: npt.NDArray[np.bool_]
+    cement: npt.NDArray[np.bool_]
+    metal: npt.NDArray[np.bool_]
+    instance: npt.NDArray[np.uint8]
+    ribs: npt.NDArray[np.bool_]
+    offset_px: FloatImage
+    plate_px: FloatImage
+
+
+def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: PictureSettings) -> Picture:
+    """Frame a projection at random, expose and develop it, and draw the truth into the picture."""
+    size = settings.size
+    source_from_picture = _framing(patient, rng, size)
+    empty = rng.random() < EMPTY_RATE
+
+    def framed(values: npt.NDArray[np.generic], order: int = 1) -> FloatImage:
+        return _warped(values, source_from_picture, size, order)
+
+    soft, bone, cement, metal = (framed(v) for v in (patient.soft, patient.bone, patient.cement, patient.metal))
+    if empty:  # the bones go, the soft tissue stays
+        bone, cement, metal = bone * 0.0, cement * 0.0, metal * 0.0
+    pixel = patient.camera.pixel_mm * float(np.sqrt(abs(np.linalg.det(source_from_picture[:2, :2]))))
+    seen = framed(np.ones(patient.camera.shape, dtype=np.float32)) > 0.5
+    image = develop(expose(soft, bone, cement, metal, pixel_mm=pixel, rng=rng), seen, rng)
+    image = np.where(seen, image, rng.choice([0.0, 1.0])).astype(np.float32)
+    if rng.random() < INVERTED_RATE:
+        image = 1 - image
+    image, valid = collimate(clutter(image, rng), rng)
+    visible = valid & seen
+    bodies = [] if empty else _bodies(patient, source_from_picture, size)
+    instance = np.zeros((size, size), dtype=np.uint8)
+    offset = np.zeros((12, size, size), dtype=np.float32)
+    rows, columns = np.indices((size, size), dtype=np.float32)
+    ribs = np.zeros((size, size), dtype=bool)
+    for number, (points, inside, has_ribs) in enumerate(bodies, start=1):
+        instance[inside] = number
+        ribs[inside] = has_ribs
+        own = np.stack([points[:, 0, None] - columns[inside], points[:, 1, None] - rows[inside]], axis=1)
+        offset[:, inside] = own.reshape(12, -1)
+    instance *= visible
+    sacrum = (framed(patient.sacrum.astype(np.float32)) > 0.5) & visible & (not empty)
+    plate = _points(patient.sacral_endplate_px, source_from_picture)
+    if patient.camera.view == "ap":
+        plate = plate[np.argsort(plate[:, 0])]
+    plate_px = np.concatenate([np.stack([x - columns, y - rows]) for x, y in plate]) * sacrum
+    return Picture(
+        image=image,
+        valid=valid | (rng.random() < 0.4),  # often the header says nothing of the collimator
+        view=None if empty or not instance.any() else patient.camera.view,
+        body=instance > 0,
+        sacrum=sacrum,
+        cement=(cement >= CEMENT_MM) & visible,
+        metal=(metal >= METAL_MM) & visible,
+        instance=instance,
+        ribs=ribs & visible,
+        offset_px=offset * (instance > 0),
+        plate_px=plate_px.astype(np.float32),
+    )
+
+
+def _framing(patient: ProjectedPatient, rng: np.random.Generator, size: int) -> FloatArray:
+    """(3, 3) map from the training picture's (row, column) to the projection's, round a random body."""
+    rows, columns = patient.camera.shape
+    inside = [body for body in patient.bodies if _is_inside(body.points_px.mean(axis=0), rows, columns)]
+    depth = float(np.median([np.linalg.norm(b.points_px[2] - b.points_px[0]) for b in patient.bodies]))
+    largest = LARGEST_BORDER * min(rows, columns) / size
+    scale = min(depth / np.exp(rng.uniform(*np.log(BODY_DEPTH_PX))), largest)
+    focus = np.array([rows, columns])[::-1] / 2
+    if inside:
+        focus = inside[int(rng.integers(len(inside)))].points_px.mean(axis=0)
+    # A small picture of the whole projection shows all of it; a larger one is placed round the body.
+    reach = scale * size / 2
+    jitter = rng.uniform(-0.6, 0.6, 2) * reach
+    low, high = np.array([columns, rows]) * 0.0 + reach * 0.9, np.array([columns, rows]) - reach * 0.9
+    target = np.where(low < high, np.clip(focus + jitter, low, high), np.array([columns, rows]) / 2)
+    angle = rng.normal(0, np.radians(7)) if rng.random() < 0.85 else rng.normal(0, np.radians(25))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    stretch = np.exp(rng.normal(0, STRETCH)) if rng.random() < 0.33 else 1.0
+    flip = np.array([-1.0 if rng.random() < UPSIDE_DOWN_RATE else 1.0, -1.0 if rng.random() < 0.5 else 1.0])
+    linear = scale * turn @ np.diag([stretch, 1 / stretch]) @ np.diag(flip)
+    middle = np.full(2, (size - 1) / 2)
+    result = np.eye(3)
+    result[:2, :2] = linear
+    result[:2, 2] = target[::-1] - linear @ middle
+    return result
+
+
+def _is_inside(point: FloatArray, rows: int, columns: int) -> bool:
+    return bool(0 <= point[0] < columns and 0 <= point[1] < rows)
+
+
+def _warped(values: npt.NDArray[np.generic], source_from_picture: FloatArray, size: int, order: int) -> FloatImage:
+    from scipy import ndimage
+
+    return np.asarray(
+        ndimage.affine_transform(
+            values, source_from_picture[:2, :2], source_from_picture[:2, 2], (size, size), np.float32, order=order
+        )
+    )
+
+
+def _points(points_px: FloatArray, source_from_picture: FloatArray) -> FloatArray:
+    """(n, 2) points (column, row) of the projection as points of the training picture."""
+    back = np.linalg.inv(source_from_picture)
+    moved = points_px[:, ::-1] @ back[:2, :2].T + back[:2, 2]
+    return np.asarray(moved[:, ::-1])
+
+
+def _bodies(
+    patient: ProjectedPatient, source_from_picture: FloatArray, size: int
+) -> list[tuple[FloatArray, npt.NDArray[np.bool_], bool]]:
+    """Six points, pixels and ribs of every body that shows in the picture."""
+    from skimage import draw
+
+    found = []
+    for body in patient.bodies:
+        outline = _points(body.outline_px, source_from_picture)
+        inside = draw.polygon2mask((size, size), outline[:, ::-1])
+        if not inside.any():
+            continue
+        points = _points(body.points_px, source_from_picture)
+        if patient.camera.view == "ap" and points[0, 0] > points[2, 0]:
+            points = points[[2, 1, 0, 5, 4, 3]]
+        found.append((points, inside, body.has_ribs))
+    return found
+
+
+def pictures(seed: int, settings: PictureSettings) -> Iterator[Picture]:
+    """An endless stream of training pictures, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    pool: list[ProjectedPatient] = []
+    while True:
+        pool += draw_projections(rng, settings.field, settings.views)
+        pool = pool[-settings.pool :]
+        for _ in range(settings.uses * settings.views):
+            yield take_picture(pool[int(rng.integers(len(pool)))], rng, settings)

@@ -1,0 +1,161 @@
+"""A simulated patient in one projection: what lies along every ray, and the truth in the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from vertecast import geometry
+from vertecast.anatomy import Structure
+from vertecast.geometry import FloatArray
+from vertecast.images import View
+from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, treat
+from vertecast.simulation.hardware import Hardware, metal_fraction, needles, screws_and_rods
+from vertecast.simulation.population import sample_spine
+from vertecast.simulation.projection import Camera, FloatImage, attenuation_parts, camera, line_integrals
+from vertecast.simulation.silhouette import Silhouette, sacral_endplate_px, silhouettes
+from vertecast.simulation.tissue import Phantom, draw
+
+SACRUM_MM: Final = 12.0
+"""Length of ray in the sacrum from which on a pixel shows it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ProjectedPatient:
+    """Integrals (rows, columns) along the rays, in mm of water for ``soft`` and ``bone``, in mm for the others.
+
+    Attributes:
+        camera: Where from.
+        soft, bone: What attenuates like water, and the excess of mineral.
+        cement, leaked, metal: Length of ray in all cement, in leaked cement, in metal.
+        sacrum: Pixels that show the sacrum, bool.
+        bodies: Every body, also those outside the picture, cranial first.
+        sacral_endplate_px: (2, 2) ends of the endplate of S1.
+    """
+
+    camera: Camera
+    soft: FloatImage
+    bone: FloatImage
+    cement: FloatImage
+    leaked: FloatImage
+    metal: FloatImage
+    sacrum: npt.NDArray[np.bool_]
+    bodies: tuple[Silhouette, ...]
+    sacral_endplate_px: FloatArray
+
+
+def project_patient(
+    phantom: Phantom, treatments: Sequence[Treatment], hardware: Sequence[Hardware], view: Camera
+) -> ProjectedPatient:
+    """Look at a patient, treated or not, with a camera."""
+    extra = [(phantom.structure == Structure.SACRUM).astype(np.float32)]
+    if treatments:
+        extra += [cement_fraction(phantom, treatments), leak_fraction(phantom, treatments)]
+    if hardware:
+        extra.append(metal_fraction(phantom, hardware))
+    parts = np.concatenate([attenuation_parts(phantom.hu), np.stack(extra)])
+    found = line_integrals(parts, phantom.lps_from_index, view)
+    nothing = np.zeros(view.shape, dtype=np.float32)
+    return ProjectedPatient(
+        camera=view,
+        soft=found[0],
+        bone=found[1],
+        cement=found[3] if treatments else nothing,
+        leaked=found[4] if treatments else nothing,
+        metal=found[-1] if hardware else nothing,
+        sacrum=found[2] >= SACRUM_MM,
+        bodies=silhouettes(phantom.spine, view),
+        sacral_endplate_px=sacral_endplate_px(phantom.spine, view),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldSettings:
+    """The part of a patient that is drawn for projections.
+
+    Attributes:
+        spacing_mm: Grid of the drawing.
+        shape: Voxels (left-right, front-back, up-down).
+        pixels: Rows of the picture; its columns follow from the field.
+        treated_rate: Share of the patients with cement.
+        metal_rate: Share of the patients with needles or screws.
+    """
+
+    spacing_mm: float = 1.9
+    shape: tuple[int, int, int] = (150, 132, 170)
+    pixels: int = 300
+    treated_rate: float = 0.5
+    metal_rate: float = 0.12
+
+
+VIEW_SHARE: Final[dict[View, float]] = {"lateral": 0.55, "ap": 0.35, "oblique": 0.1}
+
+SPINE_BEHIND_MIDDLE_MM: Final = 50.0
+"""The column lies behind the middle of the trunk, so the drawn field lies before it."""
+
+LONG_FIELD_RATE: Final = 0.3
+"""Share of the patients drawn as a narrow field over the whole spine, as scoliosis is filmed."""
+
+
+def draw_projections(rng: np.random.Generator, settings: FieldSettings, count: int) -> list[ProjectedPatient]:
+    """Draw one patient and look at it from ``count`` random directions."""
+    spine = sample_spine(rng)
+    shape, spacing = np.array(settings.shape), settings.spacing_mm
+    middle = len(spine.vertebrae) - int(rng.integers(1, 8))
+    if rng.random() < LONG_FIELD_RATE:
+        shape = np.round(shape * [0.8, 0.8, 1.3]).astype(int)
+        spacing, middle = 1.25 * spacing, len(spine.vertebrae) - 7
+    focus = spine.vertebrae[middle].lps_from_local[:3, 3] + rng.normal(0, 6, 3)
+    center = focus - [0, SPINE_BEHIND_MIDDLE_MM, 0]
+    grid = geometry.scaling_affine([spacing] * 3, center - spacing * (shape - 1) / 2)
+    size = (int(shape[0]), int(shape[1]), int(shape[2]))
+    phantom = draw(spine, grid, size, rng)
+    treatments = _treatments(phantom, rng) if rng.random() < settings.treated_rate else []
+    hardware = _hardware(phantom, treatments, rng) if rng.random() < settings.metal_rate else []
+    names = list(VIEW_SHARE)
+    views = rng.choice(len(names), size=count, p=list(VIEW_SHARE.values()))
+    field_mm = spacing * shape
+    return [
+        project_patient(phantom, treatments, hardware, _camera(names[n], (center, field_mm), settings.pixels, rng))
+        for n in views
+    ]
+
+
+def _camera(view: View, field: tuple[FloatArray, FloatArray], pixels: int, rng: np.random.Generator) -> Camera:
+    """A camera whose picture stays inside the drawn field, up and down."""
+    center, size_mm = field
+    across = size_mm[0] if view == "ap" else size_mm[1]
+    pixel_mm = 0.92 * float(size_mm[2]) / pixels
+    turn = rng.normal(0, 5) + (rng.choice([-1, 1]) * rng.uniform(0, 20) if view == "oblique" else 0)
+    return camera(
+        view,
+        center,
+        angles_deg=(float(turn), float(rng.normal(0, 3)), 0.0),
+        source_mm=float(rng.uniform(650, 1800)),
+        pixel_mm=pixel_mm,
+        shape=(pixels, round(float(across) / pixel_mm / 2) * 2),
+    )
+
+
+def _drawn(phantom: Phantom) -> npt.NDArray[np.intp]:
+    """Indices of the vertebrae whose bodies are drawn whole, but for the smallest."""
+    counts = np.bincount(phantom.instance[phantom.structure == Structure.BODY], minlength=2)[1:]
+    return np.flatnonzero(counts > max(0.6 * counts.max(), 100))
+
+
+def _treatments(phantom: Phantom, rng: np.random.Generator) -> list[Treatment]:
+    whole = _drawn(phantom)
+    picks = rng.choice(whole, size=min(len(whole), int(rng.integers(1, 4))), replace=False)
+    return [treat(phantom, int(n), rng) for n in picks]
+
+
+def _hardware(phantom: Phantom, treatments: Sequence[Treatment], rng: np.random.Generator) -> list[Hardware]:
+    if treatments and rng.random() < 0.6:
+        return [needles(phantom, treatments[0], rng)]
+    n = int(rng.choice(_drawn(phantom)))
+    last = len(phantom.spine.vertebrae) - 1
+    return [screws_and_rods(phantom, range(n, min(n + int(rng.integers(2, 4)), last + 1)), rng)]

@@ -1,0 +1,142 @@
+"""What the X-ray network learns: bodies with their six points, sacrum, cement, metal and view from simulated films."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vertecast.segmentation.projection_network import (
+    MAPS,
+    OFFSET_CHANNELS,
+    OFFSET_SCALE_PX,
+    PLATE_CHANNELS,
+    VIEWS,
+    ProjectionNet,
+)
+from vertecast.segmentation.xray_bundle import XrayBundle
+from vertecast.simulation.pictures import Picture, PictureSettings, pictures
+from vertecast.training.trainer import Batch, RunSettings
+
+VALIDATION_SEED: Final = 10**6
+"""Seeds from here on are held out: training workers use seeds far below."""
+
+MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 1.0, "metal": 0.5, "ribs": 0.4}
+OFFSET_WEIGHT: Final = 2.0
+PLATE_WEIGHT: Final = 0.3
+VIEW_WEIGHT: Final = 0.1
+
+
+class XraySettings(RunSettings):
+    """A schedule of the X-ray network."""
+
+    network: Literal["xray"]
+    widths: tuple[int, ...] = (32, 64, 96, 160, 224)
+    size: int = 256
+    views: int = 8
+
+    def picture_settings(self) -> PictureSettings:
+        """The part that the simulation needs."""
+        return PictureSettings(size=self.size, pool=self.pool, views=self.views, uses=self.uses)
+
+
+class XrayTask:
+    """The network of an X-ray bundle."""
+
+    name: Final = "xray"
+
+    def __init__(self, settings: XraySettings) -> None:
+        self.settings = settings
+
+    def network(self) -> ProjectionNet:
+        """A network with fresh weights."""
+        return ProjectionNet(self.settings.widths)
+
+    def examples(self, seed: int) -> Iterator[Batch]:
+        """Films of simulated patients."""
+        return map(as_tensors, pictures(seed, self.settings.picture_settings()))
+
+    def held_out(self) -> Iterator[Batch]:
+        """Three films of each held-out patient."""
+        few_each = replace(self.settings.picture_settings(), pool=3, views=3, uses=1)
+        return map(as_tensors, islice(pictures(VALIDATION_SEED, few_each), self.settings.validation_examples))
+
+    def losses(self, net: torch.nn.Module, batch: Batch) -> tuple[dict[str, Tensor], dict[str, tuple[float, float]]]:
+        """Parts of the loss, and scores: Dice, error of the points in shares of the body's depth, views right."""
+        output, view = net(batch["image"], batch["valid"])
+        output, view = output.float(), view.float()
+        return loss_terms(output, view, batch), scores(output.detach(), view.detach(), batch)
+
+    def weights_of(self, bundle: Path) -> Mapping[str, Tensor]:
+        """Weights in a bundle. Raises `BundleError` where it is damaged or does not fit."""
+        return XrayBundle.open(bundle).load().state_dict()
+
+    def facts(self) -> dict[str, Any]:
+        """Size and channels."""
+        return {"widths": list(self.settings.widths), "picture_px": self.settings.size}
+
+
+def as_tensors(picture: Picture) -> Batch:
+    """A training picture as the tensors that `loss_terms` takes, without the batch axis."""
+    maps = [getattr(picture, name) for name in MAPS]
+    return {
+        "image": torch.from_numpy(picture.image)[None],
+        "valid": torch.from_numpy(picture.valid)[None].float(),
+        "maps": torch.stack([torch.from_numpy(values).float() for values in maps]),
+        "offset": torch.from_numpy(picture.offset_px) / OFFSET_SCALE_PX,
+        "plate": torch.from_numpy(picture.plate_px) / OFFSET_SCALE_PX,
+        "view": torch.tensor(VIEWS.index(picture.view or "none")),
+    }
+
+
+def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """The parts of the loss: maps (cross entropy and Dice), points and endplate (L1), view."""
+    terms = {}
+    body = batch["maps"][:, MAPS.index("body")]
+    for n, name in enumerate(MAPS):
+        logit, target = output[:, n], batch["maps"][:, n]
+        if name == "ribs":  # asked of bodies alone
+            entropy = functional.binary_cross_entropy_with_logits(logit, target, weight=body, reduction="sum")
+            terms[name] = MAP_WEIGHTS[name] * entropy / (body.sum() + 100)
+            continue
+        probability = logit.sigmoid()
+        overlap = 2 * (probability * target).sum() + 50
+        dice = 1 - overlap / (probability.sum() + target.sum() + 50)
+        entropy = functional.binary_cross_entropy_with_logits(logit, target)
+        terms[name] = MAP_WEIGHTS[name] * (entropy + 0.5 * dice)
+    sacrum = batch["maps"][:, MAPS.index("sacrum")]
+    for name, channels, weight, where in (
+        ("offset", OFFSET_CHANNELS, OFFSET_WEIGHT, body),
+        ("plate", PLATE_CHANNELS, PLATE_WEIGHT, sacrum),
+    ):
+        # Far points are estimated worse, and votes are weighed by nearness when they are read: so is their loss.
+        target = batch[name]
+        reach = 1 / (1 + target.abs())
+        error = ((output[:, channels] - target).abs() * reach).mean(1) * where
+        terms[name] = weight * error.sum() / (where.sum() + 50)
+    terms["view"] = VIEW_WEIGHT * functional.cross_entropy(view, batch["view"])
+    return terms
+
+
+def scores(output: Tensor, view: Tensor, batch: Batch) -> dict[str, tuple[float, float]]:
+    """Numerators and denominators over a batch; ``offset_px`` is the mean error of a single vote."""
+    found: dict[str, tuple[float, float]] = {}
+    for name in ("body", "sacrum", "cement", "metal"):
+        n = MAPS.index(name)
+        a, b = output[:, n] > 0, batch["maps"][:, n] > 0.5
+        found[f"dice_{name}"] = (2.0 * float((a & b).sum()), float(a.sum() + b.sum()))
+    body = batch["maps"][:, 0] > 0.5
+    error = (output[:, OFFSET_CHANNELS] - batch["offset"]).abs().mean(1)[body] * OFFSET_SCALE_PX
+    found["offset_px"] = (float(error.sum()), float(body.sum()))
+    found["ribs_right"] = (
+        float(((output[:, MAPS.index("ribs")] > 0) == (batch["maps"][:, MAPS.index("ribs")] > 0.5))[body].sum()),
+        float(body.sum()),
+    )
+    found["views_right"] = (float((view.argmax(1) == batch["view"]).sum()), float(len(view)))
+    return found
