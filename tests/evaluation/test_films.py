@@ -1,0 +1,61 @@
+"""Corners found on films are scored in shares of the body's depth, whatever the film's size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vertecast.errors import UnreadableError
+from vertecast.evaluation.films import FOLDERS, film_lines, largest_cobb_deg, read_corners, score_film, summary
+
+
+def _corners(count: int = 3, depth: float = 40.0, height: float = 26.0, step: float = 33.0) -> np.ndarray:
+    box = np.array([[0, 0], [depth, 0], [0, height], [depth, height]], dtype=float)
+    return np.stack([box + [100.0, 50.0 + n * step] for n in range(count)])
+
+
+def _six(corners: np.ndarray) -> np.ndarray:
+    return np.stack(
+        [corners[:, 0], corners[:, :2].mean(1), corners[:, 1], corners[:, 2], corners[:, 2:].mean(1), corners[:, 3]], 1
+    )
+
+
+def test_corner_files_of_both_orders_are_read(tmp_path: Path) -> None:
+    lateral = {"corners_xy_AS_PS_PI_AI": [[0, 0], [40, 1], [41, 27], [2, 26]]}
+    ap = {"corners_xy_TL_TR_BL_BR": [[0, 0], [40, 1], [2, 26], [41, 27]]}
+    for name, body in (("a", lateral), ("b", ap)):
+        (tmp_path / name).write_text(json.dumps({"vertebrae": [body]}))
+    np.testing.assert_array_equal(read_corners(tmp_path / "a"), read_corners(tmp_path / "b"))
+    (tmp_path / "c").write_text("{}")
+    with pytest.raises(UnreadableError, match="corners"):
+        read_corners(tmp_path / "c")
+
+
+def test_a_shift_of_every_corner_is_its_share_of_the_depth() -> None:
+    corners = _corners()
+    score = score_film("a", "lateral", _six(corners) + [3.0, 4.0], corners)
+    assert (score.marked, score.found, score.beyond) == (3, 3, 0)
+    assert score.corner_shares == pytest.approx([5 / 40] * 12)
+
+
+def test_missed_and_invented_bodies_are_counted() -> None:
+    corners = _corners()
+    found = np.concatenate([_six(corners)[:1], _six(corners)[:1] + [400.0, 0.0]])
+    score = score_film("a", "lateral", found, corners)
+    assert (score.found, score.beyond) == (1, 1)
+    nothing = score_film("a", None, np.zeros((0, 6, 2)), corners)
+    assert (nothing.found, nothing.beyond, nothing.corner_shares) == (0, 0, ())
+    totals = summary(FOLDERS[0], [score, nothing])
+    assert (totals["marked"], totals["found"], totals["views_right"]) == (6, 1, 1)
+    assert len(list(film_lines(FOLDERS[0], [score, nothing]))) == 3
+
+
+def test_the_largest_cobb_angle_is_between_the_steepest_endplates() -> None:
+    corners = _corners()
+    corners[0, 1, 1] += 40 * np.tan(np.radians(20))
+    corners[2, 3, 1] -= 40 * np.tan(np.radians(15))
+    assert largest_cobb_deg(corners) == pytest.approx(35)
+    assert largest_cobb_deg(corners * [1, 1]) == pytest.approx(largest_cobb_deg(corners * 7.3))
