@@ -147,7 +147,7 @@ class Radiograph:
     """One projection image. Points in it are (column, row), the centre of the upper left pixel is (0, 0).
 
     Attributes:
-        intensity: Pixel values (rows, columns), float32: bone is brighter than soft tissue whatever the file's polarity;
+        intensity: Pixel values (rows, columns), float32: bone is brighter than soft tissue whatever the polarity;
             the scale is arbitrary.
         valid: Pixels that show the patient (rows, columns), bool: not behind a shutter or collimator.
         spacing: Size of a pixel, or None where the file gives none.
@@ -168,6 +168,8 @@ class Radiograph:
             raise ValueError(f"intensity {self.intensity.shape} and valid {self.valid.shape} must be two equal planes")
         object.__setattr__(self, "intensity", _frozen(self.intensity))
         object.__setattr__(self, "valid", _frozen(self.valid))
+        if self.saturated is not None:
+            object.__setattr__(self, "saturated", _frozen(self.saturated))
 
     @property
     def shape(self) -> tuple[int, int]:

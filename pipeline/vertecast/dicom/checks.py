@@ -68,6 +68,8 @@ def refusal_reason(series: SeriesFiles) -> str | None:
     """Why a series cannot be measured as CT, as far as its headers tell; None where it can."""
     if series.volume_file is not None:
         return None
+    if series.picture_file is not None:
+        return "is a picture file, not a CT image"
     if series.modality in OBJECT_NAMES:
         return f"is {OBJECT_NAMES[series.modality]}, not an image"
     if series.modality != "CT":

@@ -12,13 +12,23 @@ from pathlib import Path
 from typing import Literal
 
 from vertecast.dicom.headers import Header, Plane, read_header
-from vertecast.dicom.sources import FileRef, UnreadablePath, cause, is_volume_file, list_files, stem
+from vertecast.dicom.sources import (
+    FileRef,
+    UnreadablePath,
+    cause,
+    is_own_picture,
+    is_picture_file,
+    is_volume_file,
+    list_files,
+    stem,
+)
 from vertecast.errors import UnreadableError
 from vertecast.results import SeriesResult
 
 __all__ = ["SeriesFiles", "StudyFiles", "UnreadablePath", "find_studies", "series_kind"]
 
-RADIOGRAPH_MODALITIES = ("DX", "CR", "XA", "RF")
+RADIOGRAPH_MODALITIES = ("DX", "CR", "XA", "RF", "RG")
+"""Modalities of projection images; RG is film."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +41,11 @@ class SeriesFiles:
         planes: Every image plane in the order found; empty for a volume file and for objects without an image.
         files_without_image: Files of the series that hold no image although others do: they are damaged.
         volume_file: Path of a NIfTI, MetaImage or NRRD volume, None for DICOM.
+        picture_file: PNG or JPEG file, None for anything else.
         contrast: Contrast medium; None where the header says nothing.
         body_part: BodyPartExamined, a hint only.
+        conversion_type: How a secondary capture was made (PS3.3 C.8.6.1).
+        for_processing: Raw detector values that are not meant to be looked at.
     """
 
     study_instance_uid: str
@@ -45,11 +58,15 @@ class SeriesFiles:
     contrast: bool | None = None
     rescale_type: str = ""
     samples_per_pixel: int = 1
+    bits_stored: int = 0
+    conversion_type: str = ""
+    for_processing: bool = False
     frames: int = 1
     body_part: str = ""
     planes: tuple[Plane, ...] = ()
     files_without_image: int = 0
     volume_file: Path | None = None
+    picture_file: FileRef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +92,13 @@ def find_studies(paths: Sequence[Path], *, scratch: Path | None = None) -> Itera
     All headers are read first, because the files of one study may lie in several folders or be given as several
     paths. Unreadable files come first, then the studies in the order in which they were found.
 
+    A PNG or JPEG file is a radiograph where it is given itself, or where the folder or archive given holds no DICOM
+    and no volume anywhere: beside such images it is a thumbnail, a screen shot or a page of a report. Pictures in our
+    own results are never taken.
+
     Args:
-        paths: Study folders, trees, files, DICOMDIR files, zip archives, NIfTI, MetaImage or NRRD volumes.
+        paths: Study folders, trees, files, DICOMDIR files, zip archives, NIfTI, MetaImage or NRRD volumes, PNG or JPEG
+            files.
         scratch: Folder into which volume files inside zip archives are unpacked; a temporary one by default.
             DICOM inside archives is read in place.
 
@@ -85,10 +107,12 @@ def find_studies(paths: Sequence[Path], *, scratch: Path | None = None) -> Itera
     """
     headers: dict[str, list[Header]] = defaultdict(list)
     volumes: list[FileRef] = []
+    pictures: list[FileRef] = []
     sources: dict[str, str] = {}
     seen: set[FileRef | UnreadablePath] = set()
     for path in paths:
         found = False
+        beside: list[FileRef] = []
         for item in list_files(path):
             if item in seen:
                 found = True
@@ -105,17 +129,25 @@ def find_studies(paths: Sequence[Path], *, scratch: Path | None = None) -> Itera
                 headers[header.study_instance_uid].append(header)
                 sources.setdefault(header.study_instance_uid, str(path))
                 found = True
+            elif isinstance(item, FileRef) and is_picture_file(item):
+                seen.discard(item)  # passed over here, it may still be given itself
+                beside.append(item)
         if not found:
-            yield UnreadablePath(path=path, reason="holds no DICOM, NIfTI, MetaImage or NRRD image")
+            taken = [ref for ref in beside if ref == FileRef(path) or not is_own_picture(ref)]
+            pictures += taken
+            if not taken:
+                yield UnreadablePath(path=path, reason="holds no DICOM, NIfTI, MetaImage, NRRD, PNG or JPEG image")
     for uid in list(headers):
         yield _study(uid, headers.pop(uid), sources[uid])
-    yield from _volume_studies(volumes, scratch)
+    yield from _file_studies([*volumes, *pictures], scratch)
 
 
 def series_kind(series: SeriesFiles) -> Literal["ct", "radiograph", "cine", "other"]:
     """Kind of a series as reports name it."""
     if series.modality == "CT":
         return "ct"
+    if series.picture_file is not None:
+        return "radiograph"
     if series.modality in RADIOGRAPH_MODALITIES:
         return "cine" if series.frames > 1 else "radiograph"
     return "other"
@@ -173,6 +205,9 @@ def _series(headers: list[Header]) -> SeriesFiles:
         contrast=next((header.contrast for header in headers if header.contrast is not None), None),
         rescale_type=first.rescale_type,
         samples_per_pixel=first.samples_per_pixel,
+        bits_stored=first.bits_stored,
+        conversion_type=first.conversion_type,
+        for_processing=first.for_processing,
         frames=max(header.frames for header in headers),
         body_part=first.body_part,
         planes=tuple(plane for header in headers for plane in header.planes),
@@ -180,23 +215,26 @@ def _series(headers: list[Header]) -> SeriesFiles:
     )
 
 
-def _volume_studies(volumes: list[FileRef], scratch: Path | None) -> Iterator[StudyFiles | UnreadablePath]:
-    """One study per volume file, named by its stem; files of the same name get their folder's name in front."""
-    volumes = sorted(set(volumes), key=str)
-    counts = Counter(stem(ref) for ref in volumes)
+def _file_studies(files: list[FileRef], scratch: Path | None) -> Iterator[StudyFiles | UnreadablePath]:
+    """One study per volume or picture, named by its stem; files of the same name get their folder's name in front."""
+    files = sorted(set(files), key=str)
+    counts = Counter(stem(ref) for ref in files)
     used: Counter[str] = Counter()
-    for ref in volumes:
+    for ref in files:
         name = stem(ref)
         if counts[name] > 1:
             name = f"{ref.folder}_{name}"
         used[name] += 1
         uid = name if used[name] == 1 else f"{name}_{used[name]}"
-        try:
-            path = _unpacked(ref, scratch)
-        except UnreadableError as error:
-            yield UnreadablePath(path=ref.path, reason=str(error))
-            continue
-        series = SeriesFiles(study_instance_uid=uid, series_instance_uid=uid, modality="CT", volume_file=path)
+        if is_picture_file(ref):
+            series = SeriesFiles(study_instance_uid=uid, series_instance_uid=uid, modality="", picture_file=ref)
+        else:
+            try:
+                path = _unpacked(ref, scratch)
+            except UnreadableError as error:
+                yield UnreadablePath(path=ref.path, reason=str(error))
+                continue
+            series = SeriesFiles(study_instance_uid=uid, series_instance_uid=uid, modality="CT", volume_file=path)
         yield StudyFiles(study_instance_uid=uid, series=(series,), rejected=(), patient_key="", source=str(ref.path))
 
 

@@ -77,6 +77,9 @@ class Header:
     contrast: bool | None
     rescale_type: str
     samples_per_pixel: int
+    bits_stored: int
+    conversion_type: str
+    for_processing: bool
     frames: int
     body_part: str
     patient_key: str
@@ -137,6 +140,9 @@ def _header(dataset: Dataset, source: FileRef) -> Header | None:
         rescale_type=_text(dataset, "RescaleType")
         or _text(_item(shared, first, "PixelValueTransformationSequence"), "RescaleType"),
         samples_per_pixel=int(dataset.get("SamplesPerPixel") or 1),
+        bits_stored=int(dataset.get("BitsStored") or 0),
+        conversion_type=_text(dataset, "ConversionType").upper(),
+        for_processing=_text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING",
         frames=int(dataset.get("NumberOfFrames") or 1),
         body_part=_text(dataset, "BodyPartExamined"),
         patient_key=hashlib.sha256(patient.encode()).hexdigest() if _text(dataset, "PatientID") else "",

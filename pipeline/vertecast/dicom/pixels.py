@@ -97,7 +97,8 @@ def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[
         if "PixelData" not in dataset:
             raise UnreadableError(f"{name} holds no pixel data or was cut off within; export it again")
         padding = _padding(dataset)
-        for plane, target, stored in zip(planes, targets, _stored(dataset, planes), strict=True):
+        stored_planes = stored_frames(dataset, [plane.frame for plane in planes])
+        for plane, target, stored in zip(planes, targets, stored_planes, strict=True):
             if stored.shape != target.shape:
                 raise UnreadableError(f"{name} decodes to another size than its header says; export it again")
             usable = _is_outside_tissue(padding, plane)
@@ -112,16 +113,24 @@ def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[
     return padded, notes
 
 
-def _stored(dataset: Dataset, planes: Sequence[Plane]) -> Iterator[Stored]:
-    """Stored values of the planes of one file, one after the other."""
+def stored_frames(dataset: Dataset, frames: Sequence[int], *, raw: bool = True) -> Iterator[Stored]:
+    """Stored values of frames, one after the other.
+
+    Args:
+        dataset: A data set with its pixel data.
+        frames: Indices of the frames, from 0.
+        raw: False turns luminance and chrominance into RGB.
+
+    Raises:
+        One of `PARSE_ERRORS`: the pixel data is damaged or in an unknown compression.
+    """
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8:  # only SimpleITK's decoder reads 12 bits
-        frames = _decode_with_simpleitk(dataset)
-        yield from (frames[plane.frame] for plane in planes)
+        decoded = _decode_with_simpleitk(dataset)
+        yield from (decoded[frame] for frame in frames)
     else:
-        frames_wanted = [plane.frame for plane in planes]
         plugin = FASTEST_DECODER.get(syntax, "")
-        yield from iter_pixels(dataset, indices=frames_wanted, raw=True, decoding_plugin=plugin)
+        yield from iter_pixels(dataset, indices=frames, raw=raw, decoding_plugin=plugin)
 
 
 def _decode_with_simpleitk(dataset: Dataset) -> Stored:

@@ -21,8 +21,14 @@ from vertecast.errors import UnreadableError
 VOLUME_SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 """Volumes that are no DICOM: NIfTI, MetaImage, NRRD."""
 
+PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
+"""Pictures that can be radiographs."""
+
 DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 """A file with such a name that cannot be read as DICOM is damaged; any other file may be something else."""
+
+REPORT_NAME: Final = "report.json"
+"""The file that marks a folder of our own results."""
 
 MAX_MEMBER_BYTES: Final = 4 * 2**30
 """No DICOM image is larger; a larger member of an archive is not unpacked into memory."""
@@ -107,9 +113,26 @@ def is_volume_file(ref: FileRef) -> bool:
     return ref.name.lower().endswith(VOLUME_SUFFIXES)
 
 
+def is_picture_file(ref: FileRef) -> bool:
+    """True for PNG and JPEG by name."""
+    return ref.name.lower().endswith(PICTURE_SUFFIXES)
+
+
+def is_own_picture(ref: FileRef) -> bool:
+    """True where a picture lies in, or one folder below, a folder with our own report."""
+    if not ref.member:
+        return any((folder / REPORT_NAME).exists() for folder in ref.path.absolute().parents[:2])
+    try:
+        members = set(_archive(ref.path, os.getpid()).namelist())
+    except ARCHIVE_ERRORS:
+        return False
+    return any(str(folder / REPORT_NAME) in members for folder in list(PurePosixPath(ref.member).parents)[:2])
+
+
 def stem(ref: FileRef) -> str:
-    """Name of a volume file without its suffix: ``ct`` for ``ct.nii.gz``."""
-    suffix = next((s for s in sorted(VOLUME_SUFFIXES, key=len, reverse=True) if ref.name.lower().endswith(s)), "")
+    """Name of a volume or picture file without its suffix: ``ct`` for ``ct.nii.gz``."""
+    suffixes = sorted((*VOLUME_SUFFIXES, *PICTURE_SUFFIXES), key=len, reverse=True)
+    suffix = next((s for s in suffixes if ref.name.lower().endswith(s)), "")
     return ref.name[: len(ref.name) - len(suffix)]
 
 
@@ -152,7 +175,7 @@ def _list_folder(root: Path) -> Iterator[FileRef | UnreadablePath]:
             continue
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
-        own_results = "report.json" in names
+        own_results = REPORT_NAME in names
         for name in sorted(names):
             path = Path(folder, name)
             # A DICOMDIR inside a tree only lists files that the walk finds itself.

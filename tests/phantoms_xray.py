@@ -1,0 +1,104 @@
+"""Projection images as DICOM: a body with a spine before air, of unequal sides, whose polarity the eye could tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    XRayAngiographicImageStorage,
+    XRayRadiofluoroscopicImageStorage,
+    generate_uid,
+)
+
+from phantoms_dicom import found
+from vertecast.dicom.xray import ProjectionFile, choose_projection_series, projection_files
+
+ROWS, COLUMNS = 120, 96
+BONE = slice(45, 52)
+"""Columns of the spine."""
+
+CLASSES = {
+    "CR": ComputedRadiographyImageStorage,
+    "DX": DigitalXRayImageStorageForPresentation,
+    "XA": XRayAngiographicImageStorage,
+    "RF": XRayRadiofluoroscopicImageStorage,
+    "SC": SecondaryCaptureImageStorage,
+}
+
+
+def film(shift: int = 0, rows: int = ROWS, columns: int = COLUMNS) -> np.ndarray:
+    """Bone-bright values (rows, columns) of 10 bits: air 40, a body with a waist up to 500, a spine of 800."""
+    noise = np.random.default_rng(3).normal(0, 6, (rows, columns))
+    x = np.linspace(-1, 1, columns)[None, :]
+    y = np.linspace(-1, 1, rows)[:, None]
+    body = 460 * np.sqrt(np.clip(1 - (x / (0.65 + 0.3 * y**2)) ** 2, 0, 1)) * (1 - 0.2 * y**2)
+    picture = 40 + body + np.where(body > 20, noise, noise / 3)
+    picture[:, BONE.start + shift : BONE.stop + shift] += 300
+    return np.clip(np.rint(picture), 1, 1000)
+
+
+def bone_over_tissue(intensity: np.ndarray, shift: int = 0) -> float:
+    """Mean of the spine less that of the tissue beside it, of the middle rows."""
+    rows = slice(intensity.shape[0] // 3, 2 * intensity.shape[0] // 3)
+    bone = intensity[rows, BONE.start + 1 + shift : BONE.stop - 1 + shift]
+    return float(bone.mean() - intensity[rows, BONE.start - 8 + shift : BONE.start - 2 + shift].mean())
+
+
+def projection(values: np.ndarray, modality: str = "CR", *, bits: int = 10, **attributes: Any) -> Dataset:
+    """A data set with stored values ([frames,] rows, columns); ``attributes`` are set by keyword."""
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SOPClassUID, image.SOPInstanceUID = CLASSES[modality], generate_uid()
+    image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
+    image.PatientID, image.PatientName = "SECRET-ID", "Secret^Name"
+    image.Modality = "XA" if modality == "SC" else modality
+    image.ImageType = ["ORIGINAL", "PRIMARY"]
+    image.Rows, image.Columns = values.shape[-2:]
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit = 16, bits, bits - 1
+    image.PixelRepresentation = 0
+    if values.ndim == 3:
+        image.NumberOfFrames = len(values)
+    image.PixelData = np.asarray(values).astype("<u2").tobytes()
+    for keyword, value in attributes.items():
+        setattr(image, keyword, value)
+    return image
+
+
+def item(**values: Any) -> Sequence:
+    """A sequence of one item."""
+    one = Dataset()
+    for keyword, value in values.items():
+        setattr(one, keyword, value)
+    return Sequence([one])
+
+
+def save_one(image: Dataset, folder: Path) -> Path:
+    """Write a data set; the path of the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{image.SOPInstanceUID}.dcm"
+    image.save_as(path, enforce_file_format=True)
+    return path
+
+
+def files(path: Path) -> tuple[ProjectionFile, ...]:
+    """What there is to analyse in the only series of a path, which must be chosen."""
+    chosen, others = choose_projection_series(found(path))
+    assert others == []
+    (series,) = chosen
+    return projection_files(series)
+
+
+def only_file(image: Dataset, folder: Path) -> ProjectionFile:
+    """The one thing to analyse in a data set."""
+    (file,) = files(save_one(image, folder))
+    return file
