@@ -20,7 +20,8 @@ from vertecast.errors import VertecastError
 
 if TYPE_CHECKING:
     from vertecast.evaluation.real import RealImage, RealScore
-    from vertecast.workflow import Segmenter
+    from vertecast.images import ProjectionSegmentation, Radiograph
+    from vertecast.workflow import ProjectionSegmenter, Segmenter
 
 EXIT_NOTHING: Final = 3
 
@@ -147,6 +148,65 @@ def score_image(image: RealImage, data: Path, out: Path, segmenter: Segmenter) -
     return score_real(image, claims, result.labels, truth)
 
 
+@dataclass(slots=True)
+class Recorder:
+    """A segmenter that remembers what it said last."""
+
+    segmenter: ProjectionSegmenter
+    last: ProjectionSegmentation | None = None
+
+    def segment(self, radiograph: Radiograph) -> ProjectionSegmentation:
+        """Ask the other one."""
+        self.last = self.segmenter.segment(radiograph)
+        return self.last
+
+
+def score_films(data: Path, out: Path) -> int:
+    """Compare bodies on real films with marked corners, print and draw; returns the number of films scored."""
+    from vertecast.batch import shipped_engine
+    from vertecast.config import SegmentationOptions
+    from vertecast.evaluation.films import FOLDERS, film_lines, read_corners, score_film, summary
+
+    options = SegmentationOptions()
+    load = shipped_engine(options).load_projection
+    present = [folder for folder in FOLDERS if (data / folder.path).is_dir()]
+    if load is None or not present:
+        return 0
+    recorder = Recorder(load(options))
+    totals = {}
+    count = 0
+    for folder in present:
+        scores = []
+        for truth in sorted((data / folder.path).glob("*.json")):
+            film = next(path for path in truth.parent.glob(f"{truth.stem}.*") if path.suffix in (".png", ".jpg"))
+            draw_film(film, recorder, out / f"{folder.name}_{truth.stem}.png")
+            if recorder.last is not None:
+                found = recorder.last
+                scores.append(score_film(truth.stem, found.view, found.points_px, read_corners(truth)))
+        print("\n".join(film_lines(folder, scores)), flush=True)
+        totals[folder.name] = summary(folder, scores)
+        count += len(scores)
+    (out / "films.json").write_text(json.dumps(totals, indent=1) + "\n", encoding="utf-8")
+    return count
+
+
+def draw_film(film: Path, segmenter: Recorder, picture: Path) -> None:
+    """Analyse one film and draw what was found on it."""
+    from vertecast.config import Config
+    from vertecast.dicom.discover import StudyFiles, find_studies
+    from vertecast.reports.films import render_films
+    from vertecast.workflow.projection import analyze_projections
+
+    segmenter.last = None
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    for study in find_studies([film]):
+        if isinstance(study, StudyFiles):
+            result = analyze_projections(study, Config(), lambda: segmenter)
+            measured = [(film.series_instance_uid, film.radiograph, film.labels) for film in result.films]
+            for one in render_films(measured, result.report).values():
+                picture.write_bytes(one.png)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -159,7 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.real is not None:
-            return score_real_images(options.real, options.out)
+            status = score_real_images(options.real, options.out)
+            score_films(options.real, options.out)
+            return status
         return score_simulated(options.simulate, options.seed, options.out, options.workers)
     except (VertecastError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,7 +12,7 @@ from vertecast import geometry
 from vertecast.anatomy import Structure
 from vertecast.config import SegmentationOptions
 from vertecast.errors import UnsupportedError
-from vertecast.images import Segmentation, Volume
+from vertecast.images import ProjectionSegmentation, Radiograph, Segmentation, Volume
 
 BONE_HU = 150
 """The blocks of the test volumes are brighter than this; everything else is darker."""
@@ -180,3 +180,50 @@ def write_dicom(
         paths.append(folder / f"{k:03d}.dcm")
         image.save_as(paths[-1], enforce_file_format=True)
     return paths
+
+
+class BlockFilmSegmenter:
+    """Finds the column of three boxes of `film_image`: the projection path without weights."""
+
+    def segment(self, radiograph: Radiograph) -> ProjectionSegmentation:
+        """Boxes that are brighter than half of the brightest pixel; a dark picture has no view."""
+        from scipy import ndimage
+
+        bright = radiograph.intensity > 0.5 * float(radiograph.intensity.max())
+        labels, count = ndimage.label(bright & radiograph.valid)
+        boxes = ndimage.find_objects(labels)
+        found = count if count == 3 else 0
+        points = np.array(
+            [
+                [[x, y] for y in (b[0].start, b[0].stop - 1) for x in np.linspace(b[1].start, b[1].stop - 1, 3)]
+                for b in boxes[:found]
+            ],
+            dtype=float,
+        ).reshape(-1, 6, 2)
+        body = (labels > 0).astype(np.float16) * (found > 0)
+        return ProjectionSegmentation(
+            view="lateral" if found else None,
+            view_confidence=0.9,
+            points_px=points,
+            points_sd_px=np.full((found, 6), 0.4),
+            confidence=(0.9,) * found,
+            touches_border=(False,) * found,
+            rib_score=(0.0,) * found,
+            instance=(labels * (found > 0)).astype(np.uint8),
+            body_probability=body,
+            sacrum_probability=np.zeros_like(body),
+            cement_probability=np.zeros_like(body),
+            metal_probability=np.zeros_like(body),
+            models=(("boxes", "1", "1" * 64),),
+        )
+
+
+def write_film(path: Path, *, boxes: int = 3) -> Path:
+    """A grey PNG with bright boxes of 60 by 40 pixels below each other on a dark ground."""
+    from PIL import Image
+
+    picture = np.full((260, 200), 60, dtype=np.uint8)
+    for box in range(boxes):
+        picture[40 + 60 * box : 80 + 60 * box, 70:130] = 220
+    Image.fromarray(picture).save(path)
+    return path

@@ -14,8 +14,9 @@ from vertecast.anatomy import Structure
 from vertecast.errors import BundleError
 from vertecast.resources import METADATA, bundle_directory
 from vertecast.segmentation.bundle import Bundle
+from vertecast.segmentation.xray_bundle import XrayBundle
 from vertecast.simulation.crops import CropSettings, crops, draw_patient, scan, take_crop
-from vertecast.training import CtSettings, CtTask, Trainer
+from vertecast.training import CtSettings, CtTask, Trainer, XraySettings, XrayTask
 from vertecast.training.ct import as_tensors, dice_scores, loss_terms
 
 TINY = CropSettings(spacing_mm=4.0, phantom_shape=(48, 48, 48), crop=32, near_spine=1.0, pool=2, uses=4)
@@ -93,6 +94,48 @@ def test_a_run_begins_with_the_weights_of_a_bundle(tmp_path: Path) -> None:
     torch.testing.assert_close(trainer.average.module.head[0].weight, trainer.net.head[0].weight)
     with pytest.raises(BundleError, match="widths"):
         Trainer(_task(), tmp_path / "other").start_from(bundle)
+
+
+def _xray_task(**changes: object) -> XrayTask:
+    base = {
+        "network": "xray",
+        "widths": (8, 16, 16, 16, 16),
+        "size": 64,
+        "spacing_mm": 5.0,
+        "phantom_shape": (50, 46, 60),
+        "projection_px": 72,
+        "views": 4,
+        "pool": 8,
+        "uses": 10,
+        "steps": 24,
+        "batch": 2,
+        "workers": 0,
+        "save_every": 8,
+        "validation_examples": 3,
+    }
+    return XrayTask(XraySettings.model_validate({**base, **changes}))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_xray_network_learns_and_is_exported(tmp_path: Path) -> None:
+    trainer = Trainer(_xray_task(), tmp_path / "run")
+    trainer.run()
+    with (tmp_path / "run" / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    total = [sum(float(row[k]) for k in ("body", "sacrum", "cement", "metal", "offset")) for row in rows]
+    assert total[-1] < total[0]
+    bundle = tmp_path / "bundle"
+    (bundle / "configs").mkdir(parents=True)
+    (bundle / METADATA).write_text(json.dumps({"name": "tiny", "version": "0"}))
+    scores = trainer.validate()
+    assert {"dice_body", "offset_px", "views_right"} <= set(scores)
+    trainer.export(bundle, scores)
+    weights = XrayBundle.open(bundle).load().state_dict()
+    for name, values in trainer.average.module.state_dict().items():
+        torch.testing.assert_close(weights[name], values, atol=2e-3, rtol=2e-3)
+    again = Trainer(_xray_task(), tmp_path / "again")
+    again.start_from(bundle)
+    torch.testing.assert_close(again.net.state_dict()["view.bias"], weights["view.bias"])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import BlockSegmenter, write_dicom, write_spine
-from vertecast import workflow
+from fakes import BlockFilmSegmenter, BlockSegmenter, write_dicom, write_film, write_spine
 from vertecast.config import AnalysisOptions, Config
 from vertecast.dicom.ct import CtSeries
 from vertecast.dicom.discover import SeriesFiles, StudyFiles, find_studies, refusal
 from vertecast.errors import GeometryError
-from vertecast.results import SeriesResult
+from vertecast.results import NotMeasured, Quantity, SeriesResult
 from vertecast.workflow import analyze_study
+from vertecast.workflow import ct as workflow
 
 
 def study_of(path: Path) -> StudyFiles:
@@ -91,3 +91,35 @@ def test_an_unreadable_series_gives_way_to_the_next(spine: StudyFiles, monkeypat
     result = analyze_study(replace(spine, series=(good, damaged)), Config(), BlockSegmenter())
     states = [(series.series_instance_uid, series.status, series.reason) for series in result.report.series]
     assert states == [("patient", "analyzed", ""), ("1.2.3", "failed", "2 slices are missing")]
+
+
+def test_a_film_is_measured_beside_no_ct(tmp_path: Path) -> None:
+    study = study_of(write_film(tmp_path / "film.png"))
+    result = analyze_study(study, Config(), BlockSegmenter(), BlockFilmSegmenter)
+    assert result.status == "analyzed"
+    report = result.report
+    assert [(s.kind, s.view, s.status) for s in report.series] == [("radiograph", "lateral", "analyzed")]
+    assert [v.level for v in report.vertebrae] == ["V1", "V2", "V3"]
+    assert all(isinstance(v.heights["anterior"], NotMeasured) for v in report.vertebrae), "a PNG has no millimetres"
+    assert [model.name for model in report.models] == ["boxes"]
+    assert any("No leak seen" in limit for limit in report.limits)
+    assert result.volume is None
+    assert len(result.films) == 1
+
+
+def test_the_operator_gives_the_size_of_a_pixel(tmp_path: Path) -> None:
+    study = study_of(write_film(tmp_path / "film.png"))
+    config = Config(analysis=AnalysisOptions(spacing_mm=0.5))
+    report = analyze_study(study, config, BlockSegmenter(), BlockFilmSegmenter).report
+    height = report.vertebrae[1].heights["anterior"]
+    assert isinstance(height, Quantity)
+    assert height.value == pytest.approx(39 * 0.5)
+
+
+def test_a_film_without_spine_or_without_model_is_a_reason(tmp_path: Path) -> None:
+    study = study_of(write_film(tmp_path / "film.png", boxes=1))
+    result = analyze_study(study, Config(), BlockSegmenter(), BlockFilmSegmenter)
+    assert (result.status, result.reason) == ("skipped", "no spine in view")
+    without = analyze_study(study, Config(), BlockSegmenter())
+    assert without.status == "skipped"
+    assert "xray_spine" in without.reason

@@ -26,7 +26,10 @@ from vertecast.reports.document import from_document
 from vertecast.reports.outputs import REPORT_NAME, write_run, write_study
 from vertecast.reports.summary import RunSummary, StudyRun
 from vertecast.workers import Lost, run_in_processes
-from vertecast.workflow import Segmenter, analyze_study
+from vertecast.workflow import ProjectionSegmenter, Segmenter, analyze_study
+
+XRAY_BUNDLE: Final = SegmentationOptions().xray_bundle
+"""The one bundle that an installation may lack: radiographs are then skipped with a reason."""
 
 FINGERPRINT_NAME: Final = ".inputs.sha256"
 """Written last into a study's folder: the folder is complete, and from these files, options and weights."""
@@ -36,21 +39,24 @@ NAME_TAKEN: Final = "another study of this run has the same name; analyse it int
 WORKER_DIED: Final = "its process ended without a word, most likely for want of memory; use fewer workers"
 
 Loader: TypeAlias = Callable[[SegmentationOptions], Segmenter]
+ProjectionLoader: TypeAlias = Callable[[SegmentationOptions], ProjectionSegmenter]
 Listener: TypeAlias = Callable[[StudyRun, int, int], None]
 """Told of each study or unreadable path, how many are done, how many there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """How a process makes its segmenter.
+    """How a process makes its segmenters.
 
     Attributes:
-        load: A plain function of a module, so that worker processes can import it.
+        load: Makes the one for CT; a plain function of a module, so that worker processes can import it.
         weights: What tells these weights from any others; part of the fingerprint of every study.
+        load_projection: Makes the one for projections; None where there is no bundle for it.
     """
 
     load: Loader
     weights: str
+    load_projection: ProjectionLoader | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +103,22 @@ class Job:
 
 
 def shipped_engine(options: SegmentationOptions) -> Engine:
-    """The engine of a model bundle, its weights checked.
+    """The engine of the model bundles, their weights checked.
 
     Raises:
-        BundleError: the bundle is missing or altered.
+        BundleError: a bundle is missing or altered.
     """
-    bundle = resources.read_bundle(resources.bundle_directory(options.bundle))
-    resources.verify_bundle(bundle)
-    return Engine(load=_load_ct_segmenter, weights=json.dumps(bundle.sha256, sort_keys=True))
+    bundles = [resources.read_bundle(resources.bundle_directory(options.bundle))]
+    has_xray = options.xray_bundle != XRAY_BUNDLE or XRAY_BUNDLE in resources.bundle_names()
+    if has_xray:
+        bundles.append(resources.read_bundle(resources.bundle_directory(options.xray_bundle)))
+    for bundle in bundles:
+        resources.verify_bundle(bundle)
+    return Engine(
+        load=_load_ct_segmenter,
+        weights=json.dumps([bundle.sha256 for bundle in bundles], sort_keys=True),
+        load_projection=_load_xray_segmenter if has_xray else None,
+    )
 
 
 def run_batch(
@@ -235,12 +249,24 @@ def run_job(job: Job) -> StudyRun:
     """
     started = time.monotonic()
     try:
-        result = analyze_study(job.study, job.config, _segmenter(job.engine.load, job.config.segmentation))
+        options, load_projection = job.config.segmentation, job.engine.load_projection
+        result = analyze_study(
+            job.study,
+            job.config,
+            _segmenter(job.engine.load, options),
+            None if load_projection is None else functools.partial(_projection_segmenter, load_projection, options),
+        )
         analyzed = time.monotonic()
         outputs: tuple[str, ...] = ()
         if result.status == "analyzed":
             (job.folder / FINGERPRINT_NAME).unlink(missing_ok=True)
-            outputs = write_study(result.report, result.volume, result.labels, job.folder)
+            outputs = write_study(
+                result.report,
+                result.volume,
+                result.labels,
+                job.folder,
+                films=[(film.series_instance_uid, film.radiograph, film.labels) for film in result.films],
+            )
             (job.folder / FINGERPRINT_NAME).write_text(job.fingerprint + "\n", encoding="ascii")
     except BundleError:
         raise
@@ -265,6 +291,18 @@ def _load_ct_segmenter(options: SegmentationOptions) -> Segmenter:
     from vertecast.segmentation.ct import CtSegmenter
 
     return CtSegmenter.load(resources.bundle_directory(options.bundle), passes=options.passes)
+
+
+def _load_xray_segmenter(options: SegmentationOptions) -> ProjectionSegmenter:
+    from vertecast.segmentation.xray import XraySegmenter
+
+    return XraySegmenter.load(resources.bundle_directory(options.xray_bundle))
+
+
+@functools.lru_cache(maxsize=1)
+def _projection_segmenter(load: ProjectionLoader, options: SegmentationOptions) -> ProjectionSegmenter:
+    """The same for projections, when the first one comes."""
+    return load(options)
 
 
 @functools.lru_cache(maxsize=1)

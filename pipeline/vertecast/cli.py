@@ -90,6 +90,10 @@ def analyze(
         Literal["auto", "pre", "intra", "post"] | None,
         typer.Option(help="Phase of the treatment; auto: seen in the image."),
     ] = None,
+    spacing_mm: Annotated[
+        float | None,
+        typer.Option(metavar="MM", help="Pixel size in the patient, for radiographs whose file does not give it."),
+    ] = None,
     lowest: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="Level of the lowest vertebra in view, for example L5.")
     ] = None,
@@ -103,7 +107,7 @@ def analyze(
 
     with _clear_errors():
         overrides: dict[str, dict[str, Any]] = {
-            "analysis": {"phase": phase, "lowest": lowest},
+            "analysis": {"phase": phase, "lowest": lowest, "spacing_mm": spacing_mm},
             "batch": {"workers": workers},
         }
         options = load_config(config).with_overrides(overrides)

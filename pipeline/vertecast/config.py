@@ -28,10 +28,12 @@ class AnalysisOptions(_Options):
     Attributes:
         phase: "auto" takes "post" when cement is seen; the others are the operator's word.
         lowest: Level of the lowest vertebra in view ("L5"), or None to count from the sacrum or the ribs.
+        spacing_mm: Size of a pixel in the patient, for radiographs whose file does not give it (PNG, JPEG), or None.
     """
 
     phase: Phase = "auto"
     lowest: str | None = None
+    spacing_mm: float | None = Field(default=None, gt=0.01, le=10.0)
 
     @field_validator("lowest")
     @classmethod
@@ -47,11 +49,13 @@ class SegmentationOptions(_Options):
     """Which weights find the vertebrae.
 
     Attributes:
-        bundle: Name of a shipped bundle, or a folder that holds one.
+        bundle: Name of a shipped bundle for CT, or a folder that holds one.
+        xray_bundle: The same for radiographs and fluoroscopy.
         passes: 1, or 2 to run the mirror image too; how well both agree goes into each vertebra's confidence.
     """
 
     bundle: str = "ct_spine"
+    xray_bundle: str = "xray_spine"
     passes: int = Field(default=2, ge=1, le=MAX_PASSES)
 
 

@@ -9,10 +9,15 @@ from typing import Literal, TypeAlias
 from vertecast.anatomy import Compartment, YeomType
 
 Point: TypeAlias = tuple[float, float, float]
-Place: TypeAlias = Literal["anterior", "middle", "posterior"]
+PixelPoint: TypeAlias = tuple[float, float]
+"""A point of a projection image, (column, row); the centre of the upper left pixel is (0, 0)."""
+Place: TypeAlias = Literal["anterior", "middle", "posterior", "left", "right"]
+"""A place on an endplate; ``left`` and ``right`` are those of the picture, on an AP view."""
 Endplate: TypeAlias = Literal["superior", "inferior"]
 SixPoints: TypeAlias = Mapping[Endplate, Mapping[Place, Point]]
 """Six points in LPS mm: ``six_points["superior"]["anterior"]``."""
+SixPointsPx: TypeAlias = Mapping[Endplate, Mapping[Place, PixelPoint]]
+"""Six points of a projection image; on an AP view the places are ``left``, ``middle``, ``right``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +60,11 @@ class HeightReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VertebraFinding:
-    """One vertebra of one series. Heights in mm along the body's own axis; definitions in docs/measurement.md."""
+    """One vertebra of one series. Heights in mm along the body's own axis; definitions in docs/measurement.md.
+
+    A CT gives ``center_lps_mm`` and ``six_points_lps_mm``, a projection ``center_px`` and ``six_points_px``; the other
+    two are None. Heights on an AP view have the places ``left``, ``middle`` and ``right``.
+    """
 
     series_instance_uid: str
     level: str
@@ -63,8 +72,10 @@ class VertebraFinding:
     level_source: LevelSource
     complete: bool
     treated: bool
-    center_lps_mm: Point
-    six_points_lps_mm: SixPoints | NotMeasured
+    center_lps_mm: Point | None = None
+    center_px: PixelPoint | None = None
+    six_points_lps_mm: SixPoints | NotMeasured | None = None
+    six_points_px: SixPointsPx | NotMeasured | None = None
     heights: Mapping[Place, Measured]
     ratios: Mapping[Literal["wedge", "biconcave", "crush"], Measured]
     height_loss: Measured
@@ -92,12 +103,20 @@ class AngleFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CementFinding:
-    """The cement of one treated vertebra."""
+    """The cement of one treated vertebra.
+
+    A projection gives its ``area`` (mm2), its share of the body's area ``area_fraction``, the share of it that lies
+    outside the body's outline, and its centre; on CT these are None.
+    """
 
     id: str
     series_instance_uid: str
     level: str
     volume: Measured
+    area: Measured | None = None
+    area_fraction: Measured | None = None
+    share_outside: Measured | None = None
+    center_px: PixelPoint | None = None
     volume_inside: Measured
     fill_fraction: Measured
     pattern: Literal["compact", "interdigitated"] | NotMeasured
@@ -108,23 +127,35 @@ class CementFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Where to look: a point in LPS mm, the slice that holds it (from 1, as DICOM counts), the series."""
+    """Where to look: the series, the slice or frame (from 1, as DICOM counts), and a point in it.
+
+    CT: ``slice_number`` and ``point_lps_mm``; projection: ``frame_number`` and ``point_px``; the other two are None.
+    """
 
     series_instance_uid: str
-    slice_number: int
-    sop_instance_uid: str | None
-    point_lps_mm: Point
+    slice_number: int | None = None
+    frame_number: int | None = None
+    sop_instance_uid: str | None = None
+    point_lps_mm: Point | None = None
+    point_px: PixelPoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeakFinding:
-    """One piece of cement outside the bony outline of its vertebra."""
+    """One piece of cement outside the bony outline of its vertebra.
+
+    On a projection it is only ``suspected`` (True; None on CT), and ``area`` (mm2) and ``area_fraction`` (share of the
+    body's area) take the place of the volume.
+    """
 
     cement_id: str
     level: str
     compartment: Compartment
+    suspected: bool | None = None
     yeom_type: YeomType | NotMeasured
     volume: Measured
+    area: Measured | None = None
+    area_fraction: Measured | None = None
     farthest: Measured
     canal_distance: Measured
     evidence: Evidence
@@ -138,7 +169,52 @@ class HardwareFinding:
     series_instance_uid: str
     kind: str
     volume: Measured
-    center_lps_mm: Point
+    area: Measured | None = None
+    center_lps_mm: Point | None = None
+    center_px: PixelPoint | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthPoint:
+    """Cement in one frame of a cine: mm2, or the share of a body's mean area (unit 1) where mm do not hold."""
+
+    frame_number: int
+    area: Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CineFinding:
+    """One cine. Frames count from 1, as DICOM does; a frame that was never reached is a reason.
+
+    Attributes:
+        series_instance_uid: Of the cine.
+        frame_rate: Frames per second, or why it is unknown.
+        first_cement_frame: First frame of the cement that stayed.
+        growth: A point per frame that was read, in their order.
+        first_suspected_leak_frame: First frame of the first leak that stayed; its place stands under ``leaks``.
+    """
+
+    series_instance_uid: str
+    frame_rate: float | NotMeasured
+    first_cement_frame: int | NotMeasured
+    growth: tuple[GrowthPoint, ...]
+    first_suspected_leak_frame: int | NotMeasured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CombinedLeak:
+    """Leaks suspected at one level in the two views of a study, side by side.
+
+    Attributes:
+        level: As the lateral view names it; the AP view's name where the lateral one shows no leak here.
+        lateral, ap: Compartments suspected in each view; empty where it shows none.
+        seen_in_both: A disc leak on the same side of the body, the one compartment that both views show.
+    """
+
+    level: str
+    lateral: tuple[Compartment, ...]
+    ap: tuple[Compartment, ...]
+    seen_in_both: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +239,10 @@ class ModelUsed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyReport:
-    """Everything that is known of one study; each output is written from this object alone."""
+    """Everything that is known of one study; each output is written from this object alone.
+
+    ``cine`` is the cine that shows most (the one with cement); others of the study stand under ``further_cines``.
+    """
 
     study_instance_uid: str
     phase: Literal["pre", "intra", "post", "unknown"]
@@ -175,5 +254,8 @@ class StudyReport:
     cement: tuple[CementFinding, ...] = ()
     leaks: tuple[LeakFinding, ...] = ()
     hardware: tuple[HardwareFinding, ...] = ()
+    combined_leaks: tuple[CombinedLeak, ...] = ()
+    cine: CineFinding | None = None
+    further_cines: tuple[CineFinding, ...] = ()
     limits: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -21,21 +21,27 @@ REGIONS: Final = (
 at the inferior endplate of L5: the endplate of S1 is not measured."""
 
 
-def measure_angles(findings: Sequence[VertebraFinding]) -> tuple[AngleFinding, ...]:
+Cobb: TypeAlias = Callable[[VertebraFinding, VertebraFinding], Measured]
+"""Signed angle (deg) between the superior endplate of one body and the inferior endplate of a lower one."""
+
+
+def measure_angles(findings: Sequence[VertebraFinding], *, cobb: Cobb | None = None) -> tuple[AngleFinding, ...]:
     """Local kyphosis at every fractured or treated body, and the regional angles whose two ends are in view.
 
     Args:
         findings: Vertebrae of one series, cranial to caudal.
+        cobb: Measures the angle between two of them; without it, from the six points in space.
     """
+    cobb = cobb or _cobb
     result = [
-        _local(findings, n)
+        _local(findings, n, cobb)
         for n, finding in enumerate(findings)
         if finding.treated or (isinstance(finding.genant_grade, int) and finding.genant_grade >= 1)
     ]
     by_level = {f.level: f for f in findings}
     for name, upper, lower in REGIONS:
         if upper in by_level and lower in by_level:
-            angle = _cobb(by_level[upper], by_level[lower])
+            angle = cobb(by_level[upper], by_level[lower])
             result.append(_finding(name, upper, lower, angle))
     return tuple(result)
 
@@ -44,7 +50,7 @@ def _finding(name: str, upper: str, lower: str, angle: Measured) -> AngleFinding
     return AngleFinding(name=name, upper=f"{upper} superior", lower=f"{lower} inferior", angle=angle)
 
 
-def _local(findings: Sequence[VertebraFinding], at: int) -> AngleFinding:
+def _local(findings: Sequence[VertebraFinding], at: int, cobb: Cobb) -> AngleFinding:
     """Superior endplate of the body above to inferior endplate of the body below."""
     own = findings[at]
     name = f"local kyphosis {own.level}"
@@ -55,7 +61,7 @@ def _local(findings: Sequence[VertebraFinding], at: int) -> AngleFinding:
     above, below = findings[at - 1], findings[at + 1]
     if not (_adjacent(above, own) and _adjacent(own, below)):
         return _finding(name, above.level, below.level, NotMeasured(reason="a neighbouring body was not found"))
-    return _finding(name, above.level, below.level, _cobb(above, below))
+    return _finding(name, above.level, below.level, cobb(above, below))
 
 
 def _adjacent(upper: VertebraFinding, lower: VertebraFinding) -> bool:
@@ -71,6 +77,8 @@ def _adjacent(upper: VertebraFinding, lower: VertebraFinding) -> bool:
 def _cobb(upper: VertebraFinding, lower: VertebraFinding) -> Measured:
     """Signed angle between the superior endplate of one body and the inferior endplate of another (deg)."""
     for finding in (upper, lower):
+        if finding.six_points_lps_mm is None:
+            raise ValueError("a vertebra of a projection has no points in space")
         if isinstance(finding.six_points_lps_mm, NotMeasured):
             return NotMeasured(reason=f"{finding.level}: {finding.six_points_lps_mm.reason}")
     first, first_left, first_error = _endplate(upper, "superior")
@@ -84,8 +92,9 @@ def _cobb(upper: VertebraFinding, lower: VertebraFinding) -> Measured:
 
 def _endplate(finding: VertebraFinding, plate: Endplate) -> tuple[FloatArray, FloatArray, float]:
     """Direction of an endplate to posterior, the body's left, and the half width of the slope's interval (deg)."""
-    assert not isinstance(finding.six_points_lps_mm, NotMeasured)
     points = finding.six_points_lps_mm
+    assert points is not None
+    assert not isinstance(points, NotMeasured)
     back = _vector(points[plate]["anterior"], points[plate]["posterior"])
     up = _vector(points["inferior"]["middle"], points["superior"]["middle"])
     return back, geometry.unit(np.cross(back, up)), _slope_error_deg(finding.heights, float(np.linalg.norm(back)))

@@ -139,7 +139,7 @@ def _hardware(
                 center_lps_mm=(float(center[0]), float(center[1]), float(center[2])),
             )
         )  # fmt: skip
-    return tuple(sorted(findings, key=lambda f: -f.center_lps_mm[2]))
+    return tuple(sorted(findings, key=lambda f: -(f.center_lps_mm or (0.0, 0.0, 0.0))[2]))
 
 
 def _labels(segmentation: Segmentation, found: CementMap | None, metal: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """``report.json``: one study as plain JSON, its schema, and the way back to a `StudyReport`.
 
 A quantity is ``{"value", "unit", "interval95"}``; what could not be measured is ``{"not_measured": reason}``. Every
-point is ``[x, y, z]`` in LPS mm. The schema is shipped beside this module; a key that is added raises its version.
+point is ``[x, y, z]`` in LPS mm or, under a key with ``_px``, ``[column, row]``. The schema is shipped beside this
+module; a key that is added raises its version.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ from vertecast import __version__
 from vertecast.errors import OutputError, UnsupportedError
 from vertecast.results import NotMeasured, StudyReport
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 DISCLAIMER: Final = "Research use only. Not a medical device."
 """First of the limits of every report."""
 
-_JSON_NAMES: Final = {"slice_number": "slice", "point_lps_mm": "point"}
+_JSON_NAMES: Final = {"slice_number": "slice", "frame_number": "frame", "point_lps_mm": "point"}
 """Fields of the results whose key in the document is another."""
 _FIELD_NAMES: Final = {key: name for name, key in _JSON_NAMES.items()}
 _LISTED: Final = ("series", "models", "vertebrae", "angles", "cement", "leaks", "hardware", "warnings")
+_OPTIONAL: Final = ("combined_leaks", "cine", "further_cines")
+"""Parts of the report that only projections have; left out where they are empty."""
+_KEPT_AS_NULL: Final = ("interval95", "view", "sop_instance_uid")
+"""Fields whose None is written as null. Any other None belongs to another kind of image and is left out."""
 _PROBLEMS_SHOWN: Final = 3
 
 
 def to_document(report: StudyReport) -> dict[str, Any]:
-    """The report as JSON values, keys as in ``schema/report-1.0.json``; the disclaimer stands first in ``limits``."""
+    """The report as JSON values, keys as in ``schema/report-1.1.json``; the disclaimer stands first in ``limits``."""
     limits = [DISCLAIMER, *(limit for limit in report.limits if limit != DISCLAIMER)]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -41,6 +46,7 @@ def to_document(report: StudyReport) -> dict[str, Any]:
             "phase_source": report.phase_source,
         },
         **{name: _to_json(getattr(report, name)) for name in _LISTED},
+        **{name: _to_json(getattr(report, name)) for name in _OPTIONAL if getattr(report, name)},
         "limits": limits,
     }
 
@@ -54,7 +60,8 @@ def from_document(document: Mapping[str, Any]) -> StudyReport:
     problems = _problems(document)
     if problems:
         raise UnsupportedError(f"not a report of schema {SCHEMA_VERSION}: {problems}; analyse the study again")
-    fields = {**document["study"], **{name: document[name] for name in _LISTED}}
+    present = (*_LISTED, *(name for name in _OPTIONAL if name in document))
+    fields = {**document["study"], **{name: document[name] for name in present}}
     fields["limits"] = [limit for limit in document["limits"] if limit != DISCLAIMER]
     report: StudyReport = _reader().validate_python(_to_fields(fields))
     return report
@@ -109,8 +116,12 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value):
-        names = (field.name for field in dataclasses.fields(value))
-        return {_JSON_NAMES.get(name, name): _to_json(getattr(value, name)) for name in names}
+        items = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {
+            _JSON_NAMES.get(name, name): _to_json(item)
+            for name, item in items
+            if item is not None or name in _KEPT_AS_NULL
+        }
     if isinstance(value, Mapping):
         return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

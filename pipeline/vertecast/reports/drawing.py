@@ -48,7 +48,8 @@ _FILLS: Final[Mapping[int, str]] = {
 }
 _WINDOW_HU: Final = (-350.0, 1150.0)
 """Grey from black to white: the usual bone window, centre 400 and width 1500 HU."""
-_DPI: Final = 100
+DPI: Final = 100
+"""Dots of a figure's inch: a pixel of a picture is one of them."""
 _SCALE_BAR_MM: Final = {True: 50.0, False: 20.0}
 _FILL_OPACITY: Final = 0.45
 _PNG: Final = {"compress_level": 3}
@@ -65,8 +66,8 @@ def new_figure(cuts: Sequence[Cut]) -> Figure:
     height = max(cut.points_lps_mm.shape[0] for cut in cuts)
     total = sum(widths) + gap * (len(cuts) - 1)
     # A hair more than the whole number, so that rounding down never loses a pixel.
-    size = (total + 0.01) / _DPI, (height + 0.01) / _DPI
-    figure = Figure(figsize=size, dpi=_DPI, facecolor="black")
+    size = (total + 0.01) / DPI, (height + 0.01) / DPI
+    figure = Figure(figsize=size, dpi=DPI, facecolor="black")
     FigureCanvasAgg(figure)
     start = 0
     for cut, width in zip(cuts, widths, strict=True):
@@ -81,19 +82,27 @@ def new_figure(cuts: Sequence[Cut]) -> Figure:
 
 def shaded(volume: Volume | None, cut: Cut, found: LabelCut) -> npt.NDArray[np.uint8]:
     """(rows, columns, 3) colours: the windowed CT under translucent cement, leaks and metal."""
-    from matplotlib.colors import to_rgb
-
     shape = cut.points_lps_mm.shape[:2]
     hu = np.full(shape, planes.AIR_HU, np.float32) if volume is None else planes.sample_hu(volume, cut)
     low, high = _WINDOW_HU
     # A NaN has no grey; it is drawn black like air.
     grey = np.nan_to_num(np.clip((hu - low) * np.float32(255 / (high - low)), 0, 255)).astype(np.uint8)
+    inside = {label: found.coverage(label) >= 0.5 for label in _FILLS if label in found.boxes}
+    return _tinted(grey, inside)
+
+
+def tinted(grey: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(rows, columns, 3) colours: a grey picture under the translucent cement, leaks and metal of its label map."""
+    return _tinted(grey, {label: labels == label for label in _FILLS})
+
+
+def _tinted(grey: npt.NDArray[np.uint8], inside: Mapping[int, npt.NDArray[np.bool_]]) -> npt.NDArray[np.uint8]:
+    from matplotlib.colors import to_rgb
+
     image = np.repeat(grey[..., None], 3, axis=-1)
-    for label, colour in _FILLS.items():
-        if label in found.boxes:
-            inside = found.coverage(label) >= 0.5
-            tint = 255 * _FILL_OPACITY * np.array(to_rgb(colour))
-            image[inside] = (image[inside] * (1 - _FILL_OPACITY) + tint).astype(np.uint8)
+    for label, where in inside.items():
+        tint = 255 * _FILL_OPACITY * np.array(to_rgb(_FILLS[label]))
+        image[where] = (image[where] * (1 - _FILL_OPACITY) + tint).astype(np.uint8)
     return image
 
 
@@ -137,9 +146,9 @@ def outline(
     )
 
 
-def draw_points(axes: Axes, cut: Cut, six_points_lps_mm: SixPoints | NotMeasured, size: float) -> None:
+def draw_points(axes: Axes, cut: Cut, six_points_lps_mm: SixPoints | NotMeasured | None, size: float) -> None:
     """The six points and, through them, the two endplate lines; nothing where they were not measured."""
-    if isinstance(six_points_lps_mm, NotMeasured):
+    if six_points_lps_mm is None or isinstance(six_points_lps_mm, NotMeasured):
         return
     places: tuple[Place, ...] = ("anterior", "middle", "posterior")
     for endplate in six_points_lps_mm.values():

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 from vertecast.errors import OutputError
 from vertecast.images import Mask, Volume
 from vertecast.reports import document, index, labels, page, pictures, summary
+from vertecast.reports.films import MeasuredFilm, render_films
 from vertecast.results import StudyReport
 
 REPORT_NAME: Final = "report.json"
@@ -39,6 +40,7 @@ def write_study(
     directory: Path,
     *,
     canal: Mask | None = None,
+    films: Sequence[MeasuredFilm] = (),
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -51,6 +53,7 @@ def write_study(
         label_mask: Label map (`labels.label_map`), or None where nothing was segmented.
         directory: Folder of the study.
         canal: Spinal canal for the pictures, where known.
+        films: Projections that were measured, each with its series and its labels.
 
     Returns:
         Names of the files written, relative to ``directory``.
@@ -60,7 +63,8 @@ def write_study(
     """
     content = document.to_document(report)
     document.validate(content)
-    shown = {} if label_mask is None else pictures.render_pictures(volume, label_mask, report, canal=canal)
+    shown = dict(pictures.render_pictures(volume, label_mask, report, canal=canal)) if label_mask is not None else {}
+    shown.update(render_films(films, report))
     with _as_output_error(directory), _replacing(directory) as fresh:
         if shown:
             (fresh / IMAGES_FOLDER).mkdir()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vertecast import __version__
 from vertecast.reports import document, drawing, pictures, wording
-from vertecast.results import Measured, NotMeasured, Quantity, StudyReport, VertebraFinding
+from vertecast.results import Evidence, Measured, NotMeasured, Quantity, StudyReport, VertebraFinding
 
 if TYPE_CHECKING:
     import jinja2
@@ -57,6 +57,8 @@ class _Notes:
         return Cell(text="–", note=self.reasons.index(value.reason) + 1)
 
 
+OVERVIEWS: Final = ("sagittal", "coronal")
+_OTHER_PLACE: Final = NotMeasured(reason="an AP view shows heights at the left and the right side: see report.json")
 _VERTEBRA_HEADER: Final = (
     "Level",
     "Anterior",
@@ -103,7 +105,7 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
         "report": report,
         "headline": wording.headline(report),
         "summary": wording.summary(report),
-        "overviews": [_embedded(shown[name]) for name in ("sagittal", "coronal") if name in shown],
+        "overviews": [_embedded(one) for name, one in shown.items() if name in OVERVIEWS or name.startswith("film_")],
         "levels": levels,
         "legend": drawing.LEGEND,
         "vertebrae": _vertebra_table(report),
@@ -147,7 +149,7 @@ def _vertebra_row(notes: _Notes, name: str, vertebra: VertebraFinding) -> tuple[
     shape = vertebra.deformity
     return (
         Cell(text=f"{name}, treated" if vertebra.treated else name),
-        *(notes.cell(vertebra.heights[place]) for place in ("anterior", "middle", "posterior")),
+        *(notes.cell(vertebra.heights.get(place, _OTHER_PLACE)) for place in ("anterior", "middle", "posterior")),
         *(notes.cell(vertebra.ratios[name]) for name in ("wedge", "biconcave", "crush")),
         notes.cell(vertebra.height_loss, percent=True),
         Cell(text=", ".join(vertebra.reference.levels) or vertebra.reference.method),
@@ -198,7 +200,7 @@ def _leak_table(report: StudyReport) -> Table:
             notes.plain(leak.yeom_type),
             notes.cell(leak.farthest),
             notes.cell(leak.canal_distance),
-            Cell(text=_where(report, leak.evidence.series_instance_uid, leak.evidence.slice_number)),
+            Cell(text=_where(report, leak.evidence)),
             _confidence(leak.confidence),
         )
         for leak in report.leaks
@@ -210,8 +212,9 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[Cell, ...]], notes: _No
     return Table(header=header, rows=tuple(rows), marked=(False,) * len(rows), notes=tuple(notes.reasons))
 
 
-def _where(report: StudyReport, series_instance_uid: str, slice_number: int) -> str:
-    return f"{wording.series_number(report, series_instance_uid)}, {slice_number}"
+def _where(report: StudyReport, evidence: Evidence) -> str:
+    frame = f"frame {evidence.frame_number}" if evidence.slice_number is None else str(evidence.slice_number)
+    return f"{wording.series_number(report, evidence.series_instance_uid)}, {frame}"
 
 
 def _confidence(value: float) -> Cell:

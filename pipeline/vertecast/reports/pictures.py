@@ -72,9 +72,10 @@ def render_pictures(volume: Volume | None, labels: Mask, report: StudyReport, *,
 
 
 def shown_vertebrae(report: StudyReport) -> tuple[VertebraFinding, ...]:
-    """Vertebrae of the first analysed CT series: the one that the label map belongs to."""
+    """Vertebrae of the first analysed CT series: the one that the label map belongs to. None of a projection."""
     analyzed = [s.series_instance_uid for s in report.series if s.kind == "ct" and s.status == "analyzed"]
-    return tuple(v for v in report.vertebrae if not analyzed or v.series_instance_uid == analyzed[0])
+    ct = (v for v in report.vertebrae if v.center_lps_mm is not None)
+    return tuple(v for v in ct if not analyzed or v.series_instance_uid == analyzed[0])
 
 
 def _spine(scene: _Scene, axis: int) -> Picture:
@@ -169,6 +170,7 @@ def _name_level(axes: Axes, cut: Cut, vertebra: VertebraFinding) -> None:
     """Level and grade at the height of the body, at the picture's left edge where they hide no leak."""
     grade, fractured = wording.grade_text(vertebra), wording.is_fractured(vertebra)
     second = f"\nGenant {grade}" if fractured else "" if grade else "\nnot graded"
+    assert vertebra.center_lps_mm is not None  # `shown_vertebrae` leaves projections out
     height = cut.project(vertebra.center_lps_mm)[1]
     colour = drawing.FRACTURED if fractured else "white"
     edge = cut.extent_mm[0] + 3.0

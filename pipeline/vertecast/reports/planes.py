@@ -56,11 +56,17 @@ class BodyFrame:
 
 
 def body_frame(vertebra: VertebraFinding) -> BodyFrame:
-    """Axes from the six points; the patient's own axes where there are none."""
+    """Axes from the six points; the patient's own axes where there are none.
+
+    Raises:
+        ValueError: the vertebra was found on a projection, which has no axes in the patient.
+    """
+    if vertebra.center_lps_mm is None:
+        raise ValueError("a vertebra of a projection has no place in the patient")
     center = np.asarray(vertebra.center_lps_mm, dtype=np.float64)
     points = vertebra.six_points_lps_mm
     superior, posterior = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0])
-    if not isinstance(points, NotMeasured):
+    if points is not None and not isinstance(points, NotMeasured):
         top, bottom = (np.mean(list(points[plate].values()), axis=0) for plate in ("superior", "inferior"))
         places: tuple[Place, Place] = ("anterior", "posterior")
         front, back = (np.mean([points[p][place] for p in ("superior", "inferior")], axis=0) for place in places)

@@ -65,6 +65,8 @@ COLUMNS: Final[Mapping[str, str]] = {
     "anterior_height_mm": "height at the anterior wall, along the body's own axis",
     "middle_height_mm": "height at the middle",
     "posterior_height_mm": "height at the posterior wall",
+    "left_height_mm": "AP view: height at the left in the picture",
+    "right_height_mm": "AP view: height at the right in the picture",
     "wedge_ratio": "anterior / posterior height",
     "biconcave_ratio": "middle / posterior height",
     "crush_ratio": "posterior height / that of the reference",
@@ -84,8 +86,12 @@ COLUMNS: Final[Mapping[str, str]] = {
     "cement_volume_ml": "all cement of the vertebra, inside and leaked",
     "cement_inside_ml": "cement inside the body",
     "fill_fraction": "cement inside / volume of the body",
+    "cement_area_mm2": "projection: area of the cement",
+    "cement_area_fraction": "projection: area of the cement / that of the body",
+    "cement_share_outside": "projection: share of the cement outside the body's outline",
     "leak_count": "pieces of leaked cement",
     "leak_volume_ml": "their volumes together",
+    "leak_area_mm2": "projection: their areas together",
     "leak_compartments": "where they lie",
     "confidence": "0 to 1",
     "not_measured": "what is missing in this row, and why",
@@ -153,6 +159,9 @@ def _row(report: StudyReport, vertebra: VertebraFinding) -> dict[str, object]:
         "genant_grade": _plain(vertebra.genant_grade),
         "genant_grade_low": "" if isinstance(span, NotMeasured) else span[0],
         "genant_grade_high": "" if isinstance(span, NotMeasured) else span[1],
+        "cement_area_mm2": "projection: area of the cement",
+        "cement_area_fraction": "projection: area of the cement / that of the body",
+        "cement_share_outside": "projection: share of the cement outside the body's outline",
         "leak_count": len(leaks),
         "leak_compartments": " ".join(sorted({leak.compartment.value for leak in leaks})),
         "confidence": f"{vertebra.confidence:.3f}",
@@ -176,10 +185,26 @@ def _quantities(report: StudyReport, vertebra: VertebraFinding) -> dict[str, Mea
         columns["cement_volume_ml"] = _total([piece.volume for piece in cement])
         columns["cement_inside_ml"] = _total([piece.volume_inside for piece in cement])
         columns["fill_fraction"] = _total([piece.fill_fraction for piece in cement])
+    columns |= _areas(cement)
     leaks = _leaks(report, vertebra)
     if leaks:
         columns["leak_volume_ml"] = _total([leak.volume for leak in leaks])
+        areas = [leak.area for leak in leaks if leak.area is not None]
+        columns |= {"leak_area_mm2": _total(areas)} if areas else {}
     return columns
+
+
+def _areas(cement: Sequence[CementFinding]) -> dict[str, Measured]:
+    """Cement of one body on a projection, where it has one finding; nothing on CT."""
+    if len(cement) != 1:
+        return {}
+    (piece,) = cement
+    columns = {
+        "cement_area_mm2": piece.area,
+        "cement_area_fraction": piece.area_fraction,
+        "cement_share_outside": piece.share_outside,
+    }
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def _cement(report: StudyReport, vertebra: VertebraFinding) -> list[CementFinding]:

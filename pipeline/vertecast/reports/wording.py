@@ -86,9 +86,19 @@ def is_abnormal(vertebra: VertebraFinding) -> bool:
 
 
 def leak_text(leak: LeakFinding) -> str:
-    """ "leak 0.3 mL into the disc above"."""
+    """ "leak 0.3 mL into the disc above"; "suspected leak 45 mm² into the disc above" on a projection."""
+    if leak.suspected:
+        return f"suspected leak{_extent(leak.area, leak.area_fraction)} {COMPARTMENT_PHRASES[leak.compartment]}"
     size = f" {quantity(leak.volume)}" if isinstance(leak.volume, Quantity) else " of unmeasured size"
     return f"leak{size} {COMPARTMENT_PHRASES[leak.compartment]}"
+
+
+def _extent(area: Measured | None, area_fraction: Measured | None) -> str:
+    """ " 45 mm²", or " on 4 % of the body's area" where mm do not hold; "" where neither is known."""
+    if isinstance(area, Quantity):
+        return f" {quantity(area)}"
+    share = area_fraction
+    return f" on {quantity(share, percent=True)} of the body's area" if isinstance(share, Quantity) else ""
 
 
 def headline(report: StudyReport) -> tuple[Sentence, ...]:
@@ -170,6 +180,9 @@ def _cement_text(report: StudyReport, series_instance_uid: str, level: str) -> s
     parts = []
     for cement in report.cement:
         if (cement.series_instance_uid, cement.level) == (series_instance_uid, level):
+            if cement.area is not None:
+                parts.append("cement" + _extent(cement.area, cement.area_fraction))
+                continue
             size = f" {quantity(cement.volume)}" if isinstance(cement.volume, Quantity) else " of unmeasured volume"
             parts.append("cement" + size)
     for leak in report.leaks:

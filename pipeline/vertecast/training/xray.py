@@ -22,6 +22,7 @@ from vertecast.segmentation.projection_network import (
 )
 from vertecast.segmentation.xray_bundle import XrayBundle
 from vertecast.simulation.pictures import Picture, PictureSettings, pictures
+from vertecast.simulation.projected import FieldSettings
 from vertecast.training.trainer import Batch, RunSettings
 
 VALIDATION_SEED: Final = 10**6
@@ -40,10 +41,14 @@ class XraySettings(RunSettings):
     widths: tuple[int, ...] = (32, 64, 96, 160, 224)
     size: int = 256
     views: int = 8
+    spacing_mm: float = 1.9
+    phantom_shape: tuple[int, int, int] = (150, 132, 170)
+    projection_px: int = 300
 
     def picture_settings(self) -> PictureSettings:
         """The part that the simulation needs."""
-        return PictureSettings(size=self.size, pool=self.pool, views=self.views, uses=self.uses)
+        field = FieldSettings(spacing_mm=self.spacing_mm, shape=self.phantom_shape, pixels=self.projection_px)
+        return PictureSettings(size=self.size, pool=self.pool, views=self.views, uses=self.uses, field=field)
 
 
 class XrayTask:

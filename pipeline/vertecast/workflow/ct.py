@@ -1,61 +1,26 @@
-"""One study in, one `StudyReport` out: read, segment, name the levels, measure."""
+"""The CT of a study: read, segment, name the levels, measure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol, TypeAlias
+from dataclasses import replace
+from typing import Final
 
-from vertecast.config import AnalysisOptions, Config
+from vertecast.config import Config
 from vertecast.dicom.ct import CtSeries, choose_ct_series, read_ct
 from vertecast.dicom.discover import StudyFiles, refusal
 from vertecast.errors import InputError
-from vertecast.images import Mask, Segmentation, Volume
+from vertecast.images import Segmentation
 from vertecast.measurement.levels import assign_levels
 from vertecast.measurement.study import THICK_SLICE_MM, measure_study
 from vertecast.reports.labels import label_map
 from vertecast.results import LevelAssignment, ModelUsed, SeriesResult, StudyReport
-
-Phase: TypeAlias = Literal["pre", "intra", "post", "unknown"]
-PhaseSource: TypeAlias = Literal["operator", "cement seen", "no cement seen", "unknown"]
+from vertecast.workflow.result import Segmenter, StudyResult, phase_of
 
 OTHER_PART: Final = "shows another part of the patient than the series that was analysed; analyse it on its own"
 
 
-class Segmenter(Protocol):
-    """What finds the vertebrae. The shipped one is `vertecast.segmentation.ct.CtSegmenter`; tests bring their own."""
-
-    def segment(self, volume: Volume) -> Segmentation:
-        """Find vertebrae, cement and metal. Raises `UnsupportedError` where no spine is in view."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StudyResult:
-    """A report with the image and the label map it was measured on; both are None where no series was analysed."""
-
-    report: StudyReport
-    volume: Volume | None = None
-    labels: Mask | None = None
-
-    @property
-    def status(self) -> Literal["analyzed", "failed", "skipped"]:
-        """What became of the study: analysed in one series at least; else failed where a series failed."""
-        states = {series.status for series in self.report.series}
-        if "analyzed" in states:
-            return "analyzed"
-        return "failed" if "failed" in states else "skipped"
-
-    @property
-    def reason(self) -> str:
-        """Why the study was not analysed: the reasons of its series, each once; empty for an analysed one."""
-        if self.status == "analyzed":
-            return ""
-        reasons = [series.reason for series in self.report.series if series.status == self.status]
-        return "; ".join(dict.fromkeys(reasons)) or "no image series in the study"
-
-
-def analyze_study(study: StudyFiles, config: Config, segmenter: Segmenter) -> StudyResult:
+def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> StudyResult:
     """Measure one study on the best CT series that it holds.
 
     Input that cannot be analysed is no exception here: it is a series with the status "failed" or "skipped" and its
@@ -113,7 +78,7 @@ def _measure(
         slice_sop_instance_uids=ct.slice_sop_instance_uids,
         cement_hu=config.cement.minimum_hu,
     )
-    phase, source = _phase(config.analysis, cement_seen=bool(measured.cement))
+    phase, source = phase_of(config.analysis, cement_seen=bool(measured.cement))
     report = StudyReport(
         study_instance_uid=study_instance_uid,
         phase=phase,
@@ -130,13 +95,6 @@ def _measure(
     )
     labels = label_map(segmentation, levels, measured.cement_labels, ct.volume)
     return StudyResult(report=report, volume=ct.volume, labels=labels)
-
-
-def _phase(options: AnalysisOptions, *, cement_seen: bool) -> tuple[Phase, PhaseSource]:
-    """The operator's word, else what the image shows."""
-    if options.phase != "auto":
-        return options.phase, "operator"
-    return ("post", "cement seen") if cement_seen else ("pre", "no cement seen")
 
 
 def _limits(ct: CtSeries, levels: Sequence[LevelAssignment]) -> Iterator[str]:

@@ -1,0 +1,158 @@
+"""How the spine moves through a cine: the shift of every frame against the first, below the size of a pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from vertecast.geometry import FloatArray
+from vertecast.images import Radiograph
+
+SMALL_PX: Final = 256
+"""Motion is looked for in a picture of at most this many rows or columns."""
+
+CONTRAST_PX: Final = 13
+"""Width of the neighbourhood that local contrast is taken in, in pixels of the small picture."""
+
+EDGE_PX: Final = 5
+"""The window's edge is softened over this width."""
+
+UPSAMPLING: Final = 20
+"""Shifts are found to this part of a pixel of the small picture."""
+
+SURE_QUALITY: Final = 0.6
+"""Correlation with the key frame below which the frame before is tried, and becomes the key where it fits better."""
+
+LOST_QUALITY: Final = 0.25
+"""Correlation below which the motion is lost: the frame shows something else."""
+
+MIN_OVERLAP: Final = 0.2
+EDGE_SHARE: Final = 0.08
+"""The picture fades out towards its edges over this share of its width, so that the edges themselves do not match."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Motion:
+    """Shift (2,) of a frame against the first, (column, row) in pixels, and its correlation from 0 to 1."""
+
+    shift_px: FloatArray
+    quality: float
+
+    @property
+    def is_lost(self) -> bool:
+        """True where the frame does not fit to what was seen before."""
+        return self.quality < LOST_QUALITY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Key:
+    """A frame that others are compared with: its local contrast and its own shift in pixels of the small picture."""
+
+    contrast: npt.NDArray[np.float32]
+    shift: FloatArray
+
+
+class MotionFollower:
+    """Follows the picture from frame to frame; keeps two small pictures, however long the cine is."""
+
+    def __init__(self) -> None:
+        self._key: _Key | None = None
+        self._last: _Key | None = None
+
+    def follow(self, frame: Radiograph, *, window: npt.NDArray[np.bool_] | None = None) -> Motion:
+        """Find the shift of the next frame.
+
+        Args:
+            frame: The frame; all frames have the same shape.
+            window: Part of the picture (rows, columns) that moves as the spine does; without it, all of it.
+        """
+        factor = max(int(np.ceil(max(frame.shape) / SMALL_PX)), 1)
+        contrast = local_contrast(frame, factor, window)
+        if self._key is None or self._last is None:
+            self._key = self._last = _Key(contrast=contrast, shift=np.zeros(2))
+            return Motion(shift_px=np.zeros(2), quality=1.0)
+        key = self._key
+        shift, quality = _register(key, contrast, self._last.shift)
+        if quality < SURE_QUALITY:
+            nearer, fits = _register(self._last, contrast, self._last.shift)
+            if fits > quality:
+                shift, quality, key = nearer, fits, self._last
+        if quality >= LOST_QUALITY:
+            self._key, self._last = key, _Key(contrast=contrast, shift=shift)
+        return Motion(shift_px=shift * factor, quality=max(quality, 0.0))
+
+
+def local_contrast(
+    frame: Radiograph, factor: int, window: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float32]:
+    """The frame made small, freed of slow changes and of gain, and faded out where it shows nothing of the spine."""
+    image = reduced(frame.intensity, factor)
+    seen = frame.valid if window is None else frame.valid & window
+    weight = _smoothed(_whole(seen, factor).astype(np.float32), EDGE_PX)
+    valid = _whole(frame.valid, factor)
+    share = np.maximum(_smoothed(valid.astype(np.float32), CONTRAST_PX), 1e-3)
+    image = np.where(valid, image, 0.0).astype(np.float32)
+    flat = np.where(valid, image - _smoothed(image, CONTRAST_PX) / share, 0.0).astype(np.float32)
+    spread = np.sqrt(np.maximum(_smoothed(flat**2, 2 * CONTRAST_PX), 0.0))
+    typical = float(np.median(spread[valid][::3])) if valid.any() else 0.0
+    result = flat / np.maximum(spread, max(0.5 * typical, 1e-9)) * weight * _fading(image.shape)
+    return np.asarray(result, dtype=np.float32)
+
+
+def reduced(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
+    """Means of blocks of ``factor`` by ``factor`` pixels; a remainder at the edge is left out."""
+    if factor == 1:
+        return image.astype(np.float32)
+    rows, columns = (n // factor for n in image.shape)
+    blocks = image[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float32)
+
+
+def _whole(mask: npt.NDArray[np.bool_], factor: int) -> npt.NDArray[np.bool_]:
+    """Blocks of a mask without a gap."""
+    rows, columns = (n // factor for n in mask.shape)
+    blocks = mask[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    return np.asarray(blocks.all(axis=(1, 3)))
+
+
+def _smoothed(image: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float32]:
+    """Two running means of ``width`` pixels: close to a Gaussian of 0.4 times the width, at a cost without it."""
+    return np.asarray(ndimage.uniform_filter(ndimage.uniform_filter(image, width), width))
+
+
+def _register(key: _Key, contrast: npt.NDArray[np.float32], guess: FloatArray) -> tuple[FloatArray, float]:
+    """Shift (column, row) of a picture against the first frame, through a key, and its correlation."""
+    from skimage.registration import phase_cross_correlation
+
+    back, _, _ = phase_cross_correlation(key.contrast, contrast, upsample_factor=UPSAMPLING, normalization=None)
+    candidates = [key.shift - np.asarray(back, dtype=np.float64)[::-1], guess]
+    scores = [_correlation(key.contrast, contrast, shift - key.shift) for shift in candidates]
+    best = int(np.argmax(scores))
+    return candidates[best], scores[best]
+
+
+def _correlation(key: npt.NDArray[np.float32], contrast: npt.NDArray[np.float32], shift: FloatArray) -> float:
+    """Correlation of two pictures where they overlap once the key is shifted by (column, row)."""
+    rows, columns = key.shape
+    if abs(shift[0]) > (1 - MIN_OVERLAP) * columns or abs(shift[1]) > (1 - MIN_OVERLAP) * rows:
+        return 0.0
+    moved = np.asarray(ndimage.shift(key, shift[::-1], order=1, prefilter=False))
+    shown = (np.abs(moved) > 1e-6) & (np.abs(contrast) > 1e-6)
+    if np.count_nonzero(shown) < MIN_OVERLAP**2 * key.size:
+        return 0.0
+    a, b = moved[shown], contrast[shown]
+    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0
+
+
+def _fading(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """1 inside, falling to 0 at the edges."""
+    sides = []
+    for count in shape:
+        ramp = (np.arange(count) + 0.5) / max(EDGE_SHARE * count, 1.0)
+        sides.append(np.clip(np.minimum(ramp, ramp[::-1]), 0.0, 1.0))
+    return np.asarray(np.outer(sides[0], sides[1]), dtype=np.float32)

@@ -1,0 +1,128 @@
+"""Counting levels from landmarks, on any kind of image: which body is which, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from vertecast.anatomy import CERVICAL, LUMBAR, THORACIC, Level
+from vertecast.errors import ConfigurationError
+from vertecast.geometry import FloatArray
+from vertecast.results import LevelAssignment, LevelSource
+
+GAP_RATIO: Final = 1.6
+"""A distance between neighbours beyond this share of the local pitch means that a vertebra was missed."""
+
+CONFIDENCE: Final = {"sacrum+ribs": 0.97, "sacrum": 0.88, "ribs": 0.82}
+VARIANT_CONFIDENCE: Final = 0.65
+"""4 or 6 lumbar-type bodies: a true variant (about 1 in 10 people), or one error of the segmentation."""
+CONFLICT_CONFIDENCE: Final = 0.4
+GAP_FACTOR: Final = 0.75
+"""Every vertebra that is counted over lowers the confidence of all levels beyond it."""
+
+SACRUM_GAP_PITCH: Final = 0.65
+"""Distance from the centre of L5 to the sacrum, in units of the distance between bodies: half a body and a disc."""
+
+THIRTEEN_RIBS: Final = 13
+"""That many rib-bearing bodies in one run: the last is T13."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """``lowest``: name of the lowest body found; ``names``: the order of levels that was used, cranial first."""
+
+    names: tuple[str, ...]
+    lowest: str
+    source: LevelSource
+    confidence: float
+
+
+def check_operator_level(lowest: str) -> None:
+    """Raise `ConfigurationError` where the operator's level is none of a vertebra with a body of its own."""
+    if lowest not in Level.__members__ or Level[lowest] is Level.S1:
+        raise ConfigurationError(f"--lowest {lowest}: no such level; name the lowest body in view, such as L5")
+
+
+def unknown_level(n: int) -> LevelAssignment:
+    """V1, V2, ...: the ``n``-th body, from 0, of an image without a landmark."""
+    return LevelAssignment(name=f"V{n + 1}", source="unknown", confidence=0.0)
+
+
+def find_slots(centers: FloatArray) -> npt.NDArray[np.intp]:
+    """Place of every body in the column, 0 for the top; a missed vertebra leaves its place empty."""
+    if len(centers) < 2:
+        return np.zeros(len(centers), dtype=np.intp)
+    steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
+    missed = np.zeros(len(steps), dtype=np.intp)
+    for n, step in enumerate(steps):
+        others = np.concatenate([steps[max(n - 3, 0) : n], steps[n + 1 : n + 4]])
+        others = others[np.isfinite(others)]
+        if len(others) and np.isfinite(step) and step > GAP_RATIO * np.median(others):
+            missed[n] = round(step / float(np.median(others))) - 1
+    return np.concatenate([[0], np.cumsum(1 + missed)])
+
+
+def operator_count(lowest: str) -> Count:
+    """Counting from the level that the operator gave to the lowest body found."""
+    return Count(names=_order(lumbar=6 if lowest == "L6" else 5), lowest=lowest, source="operator", confidence=1.0)
+
+
+def _order(*, lumbar: int = 5, t13: bool = False) -> tuple[str, ...]:
+    """Level names from C1 down with the given number of lumbar bodies and, where asked, T13."""
+    thoracic = [*THORACIC, *([Level.T13] if t13 else [])]
+    return tuple(level.name for level in (*CERVICAL, *thoracic, *(*LUMBAR, Level.L6)[:lumbar]))
+
+
+def combine(*, below_last_rib: int | None, missed_above_sacrum: int | None, thirteen_ribs: bool) -> Count | None:
+    """Combine sacrum and ribs. None where neither is in view.
+
+    Args:
+        below_last_rib: Places from the lowest body that bears a rib to the lowest body found, or None without a rib.
+        missed_above_sacrum: Vertebrae missed between the lowest body and the sacrum, or None without a sacrum.
+        thirteen_ribs: The run of bodies with ribs is as long as `THIRTEEN_RIBS`.
+    """
+    if below_last_rib is None:
+        if missed_above_sacrum is None:
+            return None
+        names = _order()
+        return Count(
+            names=names, lowest=names[-1 - missed_above_sacrum], source="sacrum",
+            confidence=CONFIDENCE["sacrum"] * GAP_FACTOR**missed_above_sacrum,
+        )  # fmt: skip
+    if missed_above_sacrum is None:
+        names = _order(lumbar=6 if below_last_rib == 6 else 5, t13=thirteen_ribs)
+        at = names.index("T13" if thirteen_ribs else "T12") + below_last_rib
+        if at >= len(names):
+            return None
+        return Count(names=names, lowest=names[at], source="ribs", confidence=CONFIDENCE["ribs"])
+    return _agree(below_last_rib + missed_above_sacrum, missed_above_sacrum, thirteen=thirteen_ribs)
+
+
+def _agree(lumbar: int, missed_below: int, *, thirteen: bool) -> Count:
+    """Both landmarks in view with ``lumbar`` bodies between the last rib and the sacrum."""
+    if lumbar in (4, 5, 6):
+        names = _order(lumbar=lumbar, t13=thirteen)
+        variant = lumbar != 5 or thirteen
+        confidence = VARIANT_CONFIDENCE if variant else CONFIDENCE["sacrum+ribs"]
+        confidence *= GAP_FACTOR**missed_below
+        return Count(names=names, lowest=names[-1 - missed_below], source="sacrum+ribs", confidence=confidence)
+    names = _order()
+    return Count(names=names, lowest=names[-1 - missed_below], source="sacrum", confidence=CONFLICT_CONFIDENCE)
+
+
+def named(slots: npt.NDArray[np.intp], count: Count) -> tuple[LevelAssignment, ...]:
+    """Count up from the lowest body. Above C1 there is no level: the number from the top stays."""
+    result: list[LevelAssignment] = []
+    at = count.names.index(count.lowest)
+    for n, slot in enumerate(slots):
+        place = at - int(slots[-1] - slot)
+        gaps = int(slots[-1] - slot) - (len(slots) - 1 - n)
+        if place < 0:
+            result.append(unknown_level(n))
+        else:
+            confidence = count.confidence * GAP_FACTOR**gaps
+            result.append(LevelAssignment(name=count.names[place], source=count.source, confidence=confidence))
+    return tuple(result)

@@ -1,0 +1,78 @@
+"""Pictures of projections: bodies outlined through their six points, levels, cement, leaks and metal in colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vertecast.images import Radiograph
+from vertecast.reports import drawing, wording
+from vertecast.reports.pictures import Picture
+from vertecast.results import NotMeasured, PixelPoint, SixPointsPx, StudyReport, VertebraFinding
+
+MeasuredFilm: TypeAlias = tuple[str, Radiograph, npt.NDArray[np.uint8]]
+"""Series, image, and labels of cement and metal in it (rows, columns)."""
+
+_LONG_SIDE_PX: Final = 900
+_WINDOW: Final = (1.0, 99.7)
+"""Percentiles of the pixels that show the patient, from black to white."""
+
+
+def render_films(films: Sequence[MeasuredFilm], report: StudyReport) -> dict[str, Picture]:
+    """A picture of every film, by name: "film_1", "film_2", ..."""
+    return {f"film_{n}": _render(film, report) for n, film in enumerate(films, start=1)}
+
+
+def _render(film: MeasuredFilm, report: StudyReport) -> Picture:
+    """One film with everything that was found on it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    uid, radiograph, labels = film
+    rows, columns = radiograph.shape
+    aspect = 1.0 if radiograph.spacing is None else radiograph.spacing.row_mm / radiograph.spacing.column_mm
+    scale = _LONG_SIDE_PX / max(rows * aspect, columns) / drawing.DPI
+    figure = Figure(figsize=(columns * scale, rows * aspect * scale), dpi=drawing.DPI, facecolor="black")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.imshow(drawing.tinted(_grey(radiograph), labels), aspect="auto", interpolation="bilinear")
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(rows - 0.5, -0.5)
+    bodies = [v for v in report.vertebrae if v.series_instance_uid == uid and v.center_px is not None]
+    for body in bodies:
+        colour = drawing.FRACTURED if wording.is_fractured(body) else drawing.BODY
+        points = body.six_points_px
+        if points is not None and not isinstance(points, NotMeasured):
+            outline = np.array(_outline(points))
+            axes.plot(outline[:, 0], outline[:, 1], "-", color=colour, linewidth=1.0)
+            axes.plot(outline[:-1, 0], outline[:-1, 1], "o", color=drawing.POINT, markersize=1.8)
+        assert body.center_px is not None
+        drawing.write(axes, *body.center_px, _name(body), ha="center", va="center", color=colour, bold=True)
+    view = next((s.view for s in report.series if s.series_instance_uid == uid), None) or "unknown"
+    span = f"{bodies[0].level} to {bodies[-1].level}" if bodies else "no body found"
+    return Picture(png=drawing.png_bytes(figure), alt=f"Radiograph, {view} view, {span}, bodies outlined.")
+
+
+def _grey(radiograph: Radiograph) -> npt.NDArray[np.uint8]:
+    """Grey values (rows, columns) with bone bright; what does not show the patient is dark."""
+    shown = radiograph.intensity[radiograph.valid]
+    if not len(shown):
+        return np.zeros(radiograph.shape, dtype=np.uint8)
+    low, high = np.percentile(shown, _WINDOW)
+    grey = np.clip((radiograph.intensity - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    return np.asarray(np.where(radiograph.valid, grey, 0.3 * grey), dtype=np.uint8)
+
+
+def _outline(points: SixPointsPx) -> list[PixelPoint]:
+    """The closed line along the superior endplate and back along the inferior one."""
+    superior, inferior = (list(points[plate].values()) for plate in ("superior", "inferior"))
+    return [*superior, *reversed(inferior), superior[0]]
+
+
+def _name(body: VertebraFinding) -> str:
+    grade = wording.grade_text(body)
+    return f"{body.level}\nGenant {grade}" if wording.is_fractured(body) else body.level

@@ -1,0 +1,70 @@
+"""One study in, one `StudyReport` out: its CT, its radiographs and its cines, each measured and then put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from vertecast.config import Config
+from vertecast.dicom.discover import SeriesFiles, StudyFiles, series_kind
+from vertecast.workflow.ct import analyze_ct
+from vertecast.workflow.projection import analyze_projections
+from vertecast.workflow.result import Film, ProjectionSegmenter, Segmenter, StudyResult, numbered_after, phase_of
+
+__all__ = ["Film", "ProjectionSegmenter", "Segmenter", "StudyResult", "analyze_study"]
+
+
+def analyze_study(
+    study: StudyFiles,
+    config: Config,
+    segmenter: Segmenter,
+    projection_segmenter: Callable[[], ProjectionSegmenter] | None = None,
+) -> StudyResult:
+    """Measure one study: the best CT series that it holds, and every radiograph and cine.
+
+    Input that cannot be analysed is no exception here: it is a series with the status "failed" or "skipped" and its
+    reason.
+
+    Args:
+        study: Files of one study.
+        config: Phase and lowest level, if the operator gave them; what counts as cement.
+        segmenter: Finds the vertebrae on CT.
+        projection_segmenter: Makes what finds them on projections, called when there is one; None: they are skipped.
+    """
+    films = tuple(series for series in study.series if _is_projection(series))
+    rest = tuple(series for series in study.series if not _is_projection(series))
+    ct = analyze_ct(replace(study, series=rest), config, segmenter)
+    if not films:
+        return ct
+    own = analyze_projections(replace(study, series=films, rejected=()), config, projection_segmenter)
+    return _together(ct, own, config)
+
+
+def _is_projection(series: SeriesFiles) -> bool:
+    return series.picture_file is not None or series_kind(series) in ("radiograph", "cine")
+
+
+def _together(ct: StudyResult, films: StudyResult, config: Config) -> StudyResult:
+    """One report of both; the CT comes first, since what it measures is more."""
+    a, b = ct.report, films.report
+    series = (*a.series, *b.series)
+    analyzed = any(one.status == "analyzed" for one in series)
+    phase, source = (
+        phase_of(config.analysis, cement_seen=bool(a.cement or b.cement)) if analyzed else (a.phase, "unknown")
+    )
+    cement, leaks = numbered_after(b.cement, b.leaks, len(a.cement))
+    report = replace(
+        b,
+        phase=phase,
+        phase_source=source,
+        series=series,
+        models=(*a.models, *b.models),
+        vertebrae=(*a.vertebrae, *b.vertebrae),
+        angles=(*a.angles, *b.angles),
+        cement=(*a.cement, *cement),
+        leaks=(*a.leaks, *leaks),
+        hardware=(*a.hardware, *b.hardware),
+        limits=(*a.limits, *b.limits),
+        warnings=(*a.warnings, *b.warnings),
+    )
+    return replace(ct, report=report, films=films.films)

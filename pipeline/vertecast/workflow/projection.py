@@ -1,0 +1,142 @@
+"""The radiographs and cines of a study: read, segment, measure, and put AP and lateral side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from vertecast.config import Config
+from vertecast.dicom.discover import SeriesFiles, StudyFiles, refusal
+from vertecast.dicom.xray import ProjectionImage, choose_projection_series, projection_files, read_projection
+from vertecast.errors import InputError
+from vertecast.images import Fluoroscopy, ProjectionSegmentation, Radiograph
+from vertecast.measurement.projection import ProjectionMeasurement, combine_views, measure_projection
+from vertecast.results import CementFinding, LeakFinding, ModelUsed, SeriesResult, StudyReport
+from vertecast.workflow.result import Film, ProjectionSegmenter, StudyResult, numbered_after, phase_of
+
+NO_SPINE: Final = "no spine in view"
+NO_MODEL: Final = "radiographs and fluoroscopy need the model bundle xray_spine, which this installation does not have"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Measured:
+    """One image: what was measured, the picture it was measured on, and what found it."""
+
+    measurement: ProjectionMeasurement
+    film: Film
+    segmentation: ProjectionSegmentation
+    warnings: tuple[str, ...]
+
+
+def analyze_projections(
+    study: StudyFiles, config: Config, segmenter: Callable[[], ProjectionSegmenter] | None
+) -> StudyResult:
+    """Measure every projection of a study.
+
+    Args:
+        study: Files of one study, its projection series alone.
+        config: Phase and lowest level, if the operator gave them.
+        segmenter: Makes what finds the vertebrae; None where there is no bundle for it.
+    """
+    chosen, others = choose_projection_series(study)
+    records = list(others)
+    measured: list[_Measured] = []
+    finder = segmenter() if chosen and segmenter is not None else None
+    for series in chosen:
+        if finder is None:
+            records.append(refusal(series, NO_MODEL))
+            continue
+        found, reasons = _analyze_series(series, config, finder)
+        measured += found
+        records.append(_record(series, found, reasons))
+    return _result(study.study_instance_uid, tuple(records), measured, config)
+
+
+def _analyze_series(
+    series: SeriesFiles, config: Config, segmenter: ProjectionSegmenter
+) -> tuple[list[_Measured], list[str]]:
+    """Measure every file of a series; the reasons of those that could not be."""
+    measured: list[_Measured] = []
+    reasons: list[str] = []
+    try:
+        files = projection_files(series)
+    except InputError as error:
+        return [], [str(error)]
+    for file in files:
+        try:
+            one = _analyze(read_projection(file, spacing_mm=config.analysis.spacing_mm), config, segmenter)
+        except InputError as error:
+            reasons.append(str(error))
+            continue
+        if one.measurement.view is None:
+            reasons.append(NO_SPINE)
+        else:
+            measured.append(one)
+    return measured, reasons
+
+
+def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmenter) -> _Measured:
+    """Measure one image, or of a cine its middle frame."""
+    radiograph = _frame(image)
+    segmentation = segmenter.segment(radiograph)
+    measurement = measure_projection(
+        radiograph,
+        segmentation,
+        series_instance_uid=image.series_instance_uid,
+        lowest=config.analysis.lowest,
+        modality="fluoroscopy" if image.modality in ("XA", "RF") else "radiograph",
+    )
+    film = Film(series_instance_uid=image.series_instance_uid, radiograph=radiograph, labels=measurement.labels)
+    return _Measured(measurement=measurement, film=film, segmentation=segmentation, warnings=image.warnings)
+
+
+def _frame(image: ProjectionImage) -> Radiograph:
+    if isinstance(image.image, Fluoroscopy):
+        return image.image.read(image.image.frame_count // 2 + 1)
+    return image.image
+
+
+def _record(series: SeriesFiles, found: Sequence[_Measured], reasons: Sequence[str]) -> SeriesResult:
+    """What became of a series: analysed where one of its images was."""
+    reason = "; ".join(dict.fromkeys(reasons))
+    if found:
+        return replace(refusal(series, reason), status="analyzed", view=found[0].measurement.view)
+    return refusal(series, reason, failed=any(text != NO_SPINE for text in reasons))
+
+
+def _result(
+    study_instance_uid: str, records: tuple[SeriesResult, ...], measured: Sequence[_Measured], config: Config
+) -> StudyResult:
+    """One report of all images; what is said of several of them is said once."""
+    all_found = [one.measurement for one in measured]
+    cement: tuple[CementFinding, ...] = ()
+    leaks: tuple[LeakFinding, ...] = ()
+    for one in all_found:
+        own_cement, own_leaks = numbered_after(one.cement, one.leaks, len(cement))
+        cement, leaks = cement + own_cement, leaks + own_leaks
+    phase, source = phase_of(config.analysis, cement_seen=bool(cement))
+    report = StudyReport(
+        study_instance_uid=study_instance_uid,
+        phase=phase,
+        phase_source=source if measured else "unknown",
+        series=records,
+        models=tuple(
+            dict.fromkeys(
+                ModelUsed(name=name, version=version, sha256=sha)
+                for one in measured
+                for name, version, sha in one.segmentation.models
+            )
+        ),
+        vertebrae=tuple(finding for one in all_found for finding in one.vertebrae),
+        angles=tuple(finding for one in all_found for finding in one.angles),
+        cement=cement,
+        leaks=leaks,
+        hardware=tuple(finding for one in all_found for finding in one.hardware),
+        combined_leaks=combine_views(
+            [one for one in all_found if one.view == "lateral"], [one for one in all_found if one.view == "ap"]
+        ),
+        limits=tuple(dict.fromkeys(limit for one in all_found for limit in one.limits)),
+        warnings=tuple(dict.fromkeys(text for one in measured for text in (*one.warnings, *one.measurement.warnings))),
+    )
+    return StudyResult(report=report, films=tuple(one.film for one in measured))

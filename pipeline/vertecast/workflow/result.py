@@ -1,0 +1,95 @@
+"""What the analysis of a study gives, and what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vertecast.config import AnalysisOptions
+from vertecast.images import Mask, ProjectionSegmentation, Radiograph, Segmentation, Volume
+from vertecast.results import CementFinding, LeakFinding, StudyReport
+
+Phase: TypeAlias = Literal["pre", "intra", "post", "unknown"]
+PhaseSource: TypeAlias = Literal["operator", "cement seen", "no cement seen", "unknown"]
+
+
+class Segmenter(Protocol):
+    """What finds the vertebrae. The shipped one is `vertecast.segmentation.ct.CtSegmenter`; tests bring their own."""
+
+    def segment(self, volume: Volume) -> Segmentation:
+        """Find vertebrae, cement and metal. Raises `UnsupportedError` where no spine is in view."""
+        ...
+
+
+class ProjectionSegmenter(Protocol):
+    """What finds the vertebrae on a projection. The shipped one is `vertecast.segmentation.xray.XraySegmenter`."""
+
+    def segment(self, radiograph: Radiograph) -> ProjectionSegmentation:
+        """Find bodies, cement and metal; a picture without a spine has no body and no view."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Film:
+    """A projection that was measured, for its picture.
+
+    Attributes:
+        series_instance_uid: Of the image.
+        radiograph: The image; of a cine the frame that was measured.
+        labels: Cement inside and leaked, metal, numbers of ``labels_<n>.nii.gz`` (rows, columns).
+    """
+
+    series_instance_uid: str
+    radiograph: Radiograph
+    labels: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StudyResult:
+    """A report with the CT and label map it was measured on (None without a CT) and the films that were measured."""
+
+    report: StudyReport
+    volume: Volume | None = None
+    labels: Mask | None = None
+    films: tuple[Film, ...] = ()
+
+    @property
+    def status(self) -> Literal["analyzed", "failed", "skipped"]:
+        """What became of the study: analysed in one series at least; else failed where a series failed."""
+        states = {series.status for series in self.report.series}
+        if "analyzed" in states:
+            return "analyzed"
+        return "failed" if "failed" in states else "skipped"
+
+    @property
+    def reason(self) -> str:
+        """Why the study was not analysed: the reasons of its series, each once; empty for an analysed one."""
+        if self.status == "analyzed":
+            return ""
+        reasons = [series.reason for series in self.report.series if series.status == self.status]
+        return "; ".join(dict.fromkeys(reasons)) or "no image series in the study"
+
+
+def phase_of(options: AnalysisOptions, *, cement_seen: bool) -> tuple[Phase, PhaseSource]:
+    """The operator's word, else what the image shows."""
+    if options.phase != "auto":
+        return options.phase, "operator"
+    return ("post", "cement seen") if cement_seen else ("pre", "no cement seen")
+
+
+def numbered_after(
+    cement: Sequence[CementFinding], leaks: Sequence[LeakFinding], count: int
+) -> tuple[tuple[CementFinding, ...], tuple[LeakFinding, ...]]:
+    """Cement and leaks of one image with ids that go on after ``count`` others: C1 becomes C4 after three."""
+
+    def moved(name: str) -> str:
+        return f"C{int(name.removeprefix('C')) + count}"
+
+    return (
+        tuple(replace(finding, id=moved(finding.id)) for finding in cement),
+        tuple(replace(finding, cement_id=moved(finding.cement_id)) for finding in leaks),
+    )
