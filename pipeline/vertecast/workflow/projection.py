@@ -11,11 +11,22 @@ from vertecast.dicom.discover import SeriesFiles, StudyFiles, refusal
 from vertecast.dicom.xray import ProjectionImage, choose_projection_series, projection_files, read_projection
 from vertecast.errors import InputError
 from vertecast.images import Fluoroscopy, ProjectionSegmentation, Radiograph
-from vertecast.measurement.projection import ProjectionMeasurement, combine_views, measure_projection
-from vertecast.results import CementFinding, LeakFinding, ModelUsed, SeriesResult, StudyReport
+from vertecast.measurement.cine import CineAnalyzer
+from vertecast.measurement.projection import NO_SPINE, ProjectionMeasurement, combine_views, measure_projection
+from vertecast.results import (
+    CementFinding,
+    CineFinding,
+    LeakFinding,
+    ModelUsed,
+    NotMeasured,
+    SeriesResult,
+    StudyReport,
+)
 from vertecast.workflow.result import Film, ProjectionSegmenter, StudyResult, numbered_after, phase_of
 
-NO_SPINE: Final = "no spine in view"
+SAMPLED_SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Places in a cine that are looked at for the frame that shows most."""
+
 NO_MODEL: Final = "radiographs and fluoroscopy need the model bundle xray_spine, which this installation does not have"
 
 
@@ -27,6 +38,7 @@ class _Measured:
     film: Film
     segmentation: ProjectionSegmentation
     warnings: tuple[str, ...]
+    cine: CineFinding | None = None
 
 
 def analyze_projections(
@@ -77,9 +89,11 @@ def _analyze_series(
 
 
 def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmenter) -> _Measured:
-    """Measure one image, or of a cine its middle frame."""
-    radiograph = _frame(image)
-    segmentation = segmenter.segment(radiograph)
+    """Measure one image; of a cine the frame that shows most, and its course if it shows a spine."""
+    if isinstance(image.image, Fluoroscopy):
+        radiograph, segmentation = _clearest_frame(image.image, segmenter)
+    else:
+        radiograph, segmentation = image.image, segmenter.segment(image.image)
     measurement = measure_projection(
         radiograph,
         segmentation,
@@ -87,14 +101,43 @@ def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmen
         lowest=config.analysis.lowest,
         modality="fluoroscopy" if image.modality in ("XA", "RF") else "radiograph",
     )
+    cine = None
+    if isinstance(image.image, Fluoroscopy) and measurement.view is not None:
+        cine, leaks = _follow(image.image, image.series_instance_uid, config, segmenter)
+        measurement = replace(measurement, leaks=_with_cement(leaks, measurement) or measurement.leaks)
     film = Film(series_instance_uid=image.series_instance_uid, radiograph=radiograph, labels=measurement.labels)
-    return _Measured(measurement=measurement, film=film, segmentation=segmentation, warnings=image.warnings)
+    return _Measured(measurement=measurement, film=film, segmentation=segmentation, warnings=image.warnings, cine=cine)
 
 
-def _frame(image: ProjectionImage) -> Radiograph:
-    if isinstance(image.image, Fluoroscopy):
-        return image.image.read(image.image.frame_count // 2 + 1)
-    return image.image
+def _clearest_frame(cine: Fluoroscopy, segmenter: ProjectionSegmenter) -> tuple[Radiograph, ProjectionSegmentation]:
+    """Of a few frames the one in which most of the spine is sure; of equal ones the latest."""
+    numbers = sorted({round(share * (cine.frame_count - 1)) + 1 for share in SAMPLED_SHARES})
+    frames = [cine.read(number) for number in numbers]
+    found = [segmenter.segment(frame) for frame in frames]
+    best = max(range(len(found)), key=lambda n: (round(sum(found[n].confidence), 2), n))
+    return frames[best], found[best]
+
+
+def _follow(
+    cine: Fluoroscopy, series_instance_uid: str, config: Config, segmenter: ProjectionSegmenter
+) -> tuple[CineFinding, tuple[LeakFinding, ...]]:
+    """The course of a cine, frame after frame."""
+    times = cine.frame_time_ms
+    rate = None
+    if times is not None and len(times) > 1 and times[-1] > times[0]:
+        rate = 1000 * (len(times) - 1) / (times[-1] - times[0])
+    analyzer = CineAnalyzer(
+        segmenter.segment, series_instance_uid=series_instance_uid, frame_rate=rate, lowest=config.analysis.lowest
+    )
+    for number in range(1, cine.frame_count + 1):
+        analyzer.push(cine.read(number))
+    return analyzer.finish(), analyzer.leaks
+
+
+def _with_cement(leaks: Sequence[LeakFinding], measurement: ProjectionMeasurement) -> tuple[LeakFinding, ...]:
+    """Leaks of a whole cine with the cement of the frame that was measured; without any there, they have no place."""
+    cement = {finding.level: finding.id for finding in measurement.cement}
+    return tuple(replace(leak, cement_id=cement[leak.level]) for leak in leaks if leak.level in cement)
 
 
 def _record(series: SeriesFiles, found: Sequence[_Measured], reasons: Sequence[str]) -> SeriesResult:
@@ -116,6 +159,7 @@ def _result(
         own_cement, own_leaks = numbered_after(one.cement, one.leaks, len(cement))
         cement, leaks = cement + own_cement, leaks + own_leaks
     phase, source = phase_of(config.analysis, cement_seen=bool(cement))
+    cines = sorted((one.cine for one in measured if one.cine), key=_has_no_cement)
     report = StudyReport(
         study_instance_uid=study_instance_uid,
         phase=phase,
@@ -136,7 +180,13 @@ def _result(
         combined_leaks=combine_views(
             [one for one in all_found if one.view == "lateral"], [one for one in all_found if one.view == "ap"]
         ),
+        cine=cines[0] if cines else None,
+        further_cines=tuple(cines[1:]),
         limits=tuple(dict.fromkeys(limit for one in all_found for limit in one.limits)),
         warnings=tuple(dict.fromkeys(text for one in measured for text in (*one.warnings, *one.measurement.warnings))),
     )
     return StudyResult(report=report, films=tuple(one.film for one in measured))
+
+
+def _has_no_cement(cine: CineFinding) -> bool:
+    return isinstance(cine.first_cement_frame, NotMeasured)
