@@ -87,6 +87,7 @@ class Segmentation:
         metal_probability: Probability of metal, float16.
         instance_confidence: One number from 0 to 1 per vertebra: agreement of the passes of the network.
         touches_border: One bool per vertebra: its body is cut by the edge of the image.
+        height_sd_mm: One number per vertebra: error (1 SD) that the outline brings into a height; () for exact masks.
         models: Name, version and sha256 of each set of weights.
     """
 
@@ -98,6 +99,7 @@ class Segmentation:
     metal_probability: npt.NDArray[np.float16]
     instance_confidence: tuple[float, ...]
     touches_border: tuple[bool, ...]
+    height_sd_mm: tuple[float, ...] = ()
     models: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from vertecast.evaluation.films import FOLDERS, film_lines, largest_cobb_deg, re
 
 def _corners(count: int = 3, depth: float = 40.0, height: float = 26.0, step: float = 33.0) -> np.ndarray:
     box = np.array([[0, 0], [depth, 0], [0, height], [depth, height]], dtype=float)
-    return np.stack([box + [100.0, 50.0 + n * step] for n in range(count)])
+    return np.stack([box + np.array([100.0, 50.0 + n * step]) for n in range(count)])
 
 
 def _six(corners: np.ndarray) -> np.ndarray:
@@ -36,14 +36,14 @@ def test_corner_files_of_both_orders_are_read(tmp_path: Path) -> None:
 
 def test_a_shift_of_every_corner_is_its_share_of_the_depth() -> None:
     corners = _corners()
-    score = score_film("a", "lateral", _six(corners) + [3.0, 4.0], corners)
+    score = score_film("a", "lateral", _six(corners) + np.array([3.0, 4.0]), corners)
     assert (score.marked, score.found, score.beyond) == (3, 3, 0)
     assert score.corner_shares == pytest.approx([5 / 40] * 12)
 
 
 def test_missed_and_invented_bodies_are_counted() -> None:
     corners = _corners()
-    found = np.concatenate([_six(corners)[:1], _six(corners)[:1] + [400.0, 0.0]])
+    found = np.concatenate([_six(corners)[:1], _six(corners)[:1] + np.array([400.0, 0.0])])
     score = score_film("a", "lateral", found, corners)
     assert (score.found, score.beyond) == (1, 1)
     nothing = score_film("a", None, np.zeros((0, 6, 2)), corners)

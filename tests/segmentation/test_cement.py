@@ -31,6 +31,19 @@ def test_a_piece_as_bright_as_the_cement_is_marked_and_cortex_is_not() -> None:
     assert cement[body].min() == pytest.approx(0.9)
 
 
+def test_metal_that_the_network_missed_and_bowel_contrast_are_not_the_same_batch() -> None:
+    shape = (60, 60, 50)
+    hu = np.full(shape, 60.0, dtype=np.float32)
+    cement = np.zeros(shape, dtype=np.float32)
+    body, rod, bowel = np.s_[10:18, 10:18, 10:18], np.s_[26:29, 10:14, 4:40], np.s_[10:24, 30:44, 10:24]
+    for part, value in ((body, 1600), (rod, 3000), (bowel, 1600)):
+        hu[part] = value
+    cement[body] = 0.9
+    add_same_batch(cement, np.zeros_like(cement), hu, SPACING_MM)
+    assert cement[rod].max() == 0, "much brighter than the cement"
+    assert cement[bowel].max() == 0, "9 mL without a voxel that the network is sure of"
+
+
 def test_without_cement_nothing_bright_becomes_cement() -> None:
     hu = np.full((20, 20, 20), 2500.0, dtype=np.float32)
     cement = np.zeros_like(hu)

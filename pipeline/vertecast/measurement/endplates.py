@@ -8,7 +8,7 @@ x to the left, y to posterior, z to superior, origin in the middle of the body.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -173,7 +173,19 @@ def fit_body(
     if walls is None:
         return NotMeasured(reason="anterior or posterior wall not found")
     body = _assemble(lps_from_local, superior, inferior, walls, lines.width_mm)
-    return CUT if isinstance(body, BodyGeometry) and not _inside(volume, body) else body
+    if isinstance(body, NotMeasured):
+        return body
+    outline_sd_mm = segmentation.height_sd_mm[instance - 1] if segmentation.height_sd_mm else 0.0
+    return _doubted(body, outline_sd_mm) if _inside(volume, body) else CUT
+
+
+def _doubted(body: BodyGeometry, outline_sd_mm: float) -> BodyGeometry:
+    """The same body with the error of the outline that it was fitted to beside that of the fit."""
+    fit_sd_mm = next(iter(body.height_sd_mm.values()))
+    sd = float(np.hypot(fit_sd_mm, outline_sd_mm))
+    return replace(
+        body, height_sd_mm=dict.fromkeys(body.height_sd_mm, sd), wedge_sd_deg=body.wedge_sd_deg * sd / fit_sd_mm
+    )
 
 
 def _inside(volume: Volume, body: BodyGeometry) -> bool:

@@ -24,6 +24,12 @@ BATCH_SHARE: Final = 0.75
 BATCH_PEAK_SHARE: Final = 0.9
 """Shares of the typical cement's HU that every voxel of a further piece, and its brightest one, must reach."""
 
+BATCH_MEAN_SHARE: Final = 1.35
+"""A further piece that is brighter than this share of the typical cement on the whole is metal or its streaks."""
+
+BATCH_LARGEST_ML: Final = 3.0
+"""A further piece that holds no cement that the network is sure of is no larger: leaks are rarely above 2 mL."""
+
 BATCH_REACH_MM: Final = 40.0
 """Farther away it is another material until proven: the network alone decides."""
 
@@ -53,8 +59,13 @@ def add_same_batch(cement: Array, metal: Array, hu: Array, spacing_mm: float) ->
     near = ndimage.distance_transform_edt(~sure) * spacing_mm <= BATCH_REACH_MM
     bright = near & (hu >= max(BATCH_LEAST_HU, BATCH_SHARE * typical_hu)) & (metal < SURE)
     pieces, count = ndimage.label(bright, structure=np.ones((3, 3, 3)))
-    peaks = np.asarray(ndimage.maximum(hu, pieces, np.arange(count + 1)))
-    same = peaks >= BATCH_PEAK_SHARE * typical_hu
+    numbers = np.arange(count + 1)
+    peaks = np.asarray(ndimage.maximum(hu, pieces, numbers))
+    means = np.asarray(ndimage.mean(hu, pieces, numbers))
+    volumes_ml = np.bincount(pieces.ravel(), minlength=count + 1) * spacing_mm**3 / 1000
+    holds_sure = np.bincount(pieces[sure], minlength=count + 1) > 0
+    same = (peaks >= BATCH_PEAK_SHARE * typical_hu) & (means <= BATCH_MEAN_SHARE * typical_hu)
+    same &= holds_sure | (volumes_ml <= BATCH_LARGEST_ML)
     same[0] = False
     found = same[pieces]
     cement[found] = np.maximum(cement[found], BATCH_PROBABILITY)

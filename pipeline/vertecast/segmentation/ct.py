@@ -44,6 +44,11 @@ LEAST_CONFIDENCE: Final = 0.35
 LEAST_SIZE_SHARE: Final = 0.25
 """A whole body with less than this share of the median body's volume is a fragment; a crushed one keeps more."""
 
+HEIGHT_DOUBT_MM: Final = 39.4
+HEIGHT_DOUBT_POWER: Final = 1.5
+"""Error of a height (1 SD) = 39.4 mm x (1 - confidence)^1.5: 0.4 mm at 0.95, 1.2 at 0.90, 2.3 at 0.85. Fitted on half
+of 20 held-out simulated studies so that 95 % of the intervals hold; on the other half 94.5 to 95.7 % did."""
+
 PADDING_TOLERANCE_HU: Final = 4.0
 """Resampled padding may differ from the padding value by rounding."""
 
@@ -126,6 +131,7 @@ class CtSegmenter:
             metal_probability=maps.metal.astype(np.float16),
             instance_confidence=tuple(candidates[n].confidence for n in kept),
             touches_border=tuple(candidates[n].touches_border for n in kept),
+            height_sd_mm=tuple(_height_sd_mm(candidates[n].confidence) for n in kept),
             models=self.bundle.models,
         )
 
@@ -246,6 +252,10 @@ def _is_vertebra(body: _Candidate, others: list[_Candidate]) -> bool:
     return body.touches_border or (
         body.confidence >= LEAST_CONFIDENCE and body.voxels >= LEAST_SIZE_SHARE * float(np.median(whole))
     )
+
+
+def _height_sd_mm(confidence: float) -> float:
+    return float(HEIGHT_DOUBT_MM * (1 - confidence) ** HEIGHT_DOUBT_POWER)
 
 
 def _outside(volume: Volume, hu: Array, grid: geometry.FloatArray) -> npt.NDArray[np.bool_]:
