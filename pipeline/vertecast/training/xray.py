@@ -29,8 +29,8 @@ VALIDATION_SEED: Final = 10**6
 """Seeds from here on are held out: training workers use seeds far below."""
 
 MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 1.0, "metal": 0.5, "ribs": 0.4}
-OFFSET_WEIGHT: Final = 2.0
-PLATE_WEIGHT: Final = 0.3
+OFFSET_WEIGHT: Final = 8.0
+PLATE_WEIGHT: Final = 1.0
 VIEW_WEIGHT: Final = 0.1
 
 
