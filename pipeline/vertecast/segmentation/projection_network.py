@@ -18,16 +18,21 @@ MAPS: Final = ("body", "sacrum", "cement", "metal", "ribs")
 """Channels with a logit each; they may overlap, as shadows do. ``ribs``: a body that bears ribs."""
 
 OFFSET_CHANNELS: Final = slice(len(MAPS), len(MAPS) + 12)
-"""From a pixel of a body to its six points, column and row of each in turn."""
+"""From a pixel of a body to its six points, column and row of each in turn: the picture's upper endplate first, each
+from left to right. Where the front and the head are is asked of the whole picture."""
 
 PLATE_CHANNELS: Final = slice(len(MAPS) + 12, len(MAPS) + 16)
-"""From a pixel of the sacrum to the two ends of the endplate of S1."""
+"""From a pixel of the sacrum to the left and the right end of the endplate of S1."""
 
 OUTPUT_CHANNELS: Final = len(MAPS) + 16
 OFFSET_SCALE_PX: Final = 16.0
 """One unit of the offset channels."""
 
 VIEWS: Final = ("none", "lateral", "ap", "oblique")
+ANTERIOR_LEFT: Final = len(VIEWS)
+UPRIGHT: Final = len(VIEWS) + 1
+"""Logits beside those of the views: the front is on the left, the head is up."""
+
 STRIDE: Final = 32
 """Edges of the input must be a multiple of this many pixels."""
 
@@ -56,7 +61,7 @@ def to_input(image: Tensor, valid: Tensor) -> Tensor:
 
 
 class ProjectionNet(nn.Module):
-    """Picture and valid pixels (b, 1, r, c) → maps (b, OUTPUT_CHANNELS, r, c) and views (b, len(VIEWS)).
+    """Picture and valid pixels (b, 1, r, c) → maps (b, OUTPUT_CHANNELS, r, c) and logits of views and pose (b, 6).
 
     Args:
         widths: Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution.
@@ -75,10 +80,10 @@ class ProjectionNet(nn.Module):
         self.head = nn.Sequential(
             nn.Conv2d(first, 2 * first, 1), nn.ReLU(inplace=True), nn.Conv2d(2 * first, OUTPUT_CHANNELS * 4, 1)
         )
-        self.view = nn.Linear(2 * last, len(VIEWS))
+        self.view = nn.Linear(2 * last, len(VIEWS) + 2)
 
     def forward(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and offsets at the resolution of the input, and the logits of the view."""
+        """Logits and offsets at the resolution of the input, and the logits of the whole picture."""
         x = self.stem(nn.functional.pixel_unshuffle(to_input(image, valid), 2))
         skips = []
         for n, encoder in enumerate(self.encoders):

@@ -40,7 +40,7 @@ class Body:
     """One vertebral body in the working picture.
 
     Attributes:
-        points_px: (6, 2) column and row.
+        points_px: (6, 2) column and row, in the order of the votes.
         sd_px: (6,) standard deviation.
         pixels: Indices (rows, columns) of its pixels.
         confidence: Mean probability of its pixels, lowered where its votes disagree.
@@ -62,7 +62,7 @@ class Body:
 
 
 def find_bodies(body: Array, ribs: Array, offset_px: Array, valid: npt.NDArray[np.bool_]) -> list[Body]:
-    """Gather the pixels of each body and read its points, cranial first.
+    """Gather the pixels of each body and read its points, from the top of the picture.
 
     Args:
         body, ribs: Probabilities (rows, columns).
@@ -104,7 +104,7 @@ def find_bodies(body: Array, ribs: Array, offset_px: Array, valid: npt.NDArray[n
                 touches_border=border,
             )
         )
-    return _cranial_first(found)
+    return _from_the_top(found)
 
 
 def _centers(votes: FloatArray, weight: FloatArray, shape: tuple[int, ...], depth: float) -> FloatArray:
@@ -158,8 +158,8 @@ def _touches_border(
     return bool(edge[pixels].sum() > 0.02 * len(pixels[0]))
 
 
-def _cranial_first(bodies: list[Body]) -> list[Body]:
-    """Sort along the direction from the superior to the inferior endplates."""
+def _from_the_top(bodies: list[Body]) -> list[Body]:
+    """Sort along the direction from the first to the second endplates."""
     if not bodies:
         return []
     down = np.sum([body.points_px[3:].mean(axis=0) - body.points_px[:3].mean(axis=0) for body in bodies], axis=0)

@@ -36,12 +36,14 @@ LEAST_CONFIDENCE: Final = 0.45
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Seen:
-    """What the network says: maps, votes ``offset`` (12, ...) and ``plate`` (4, ...) in pixels, ``view`` (4,)."""
+    """What the network says: maps, votes ``offset`` (12, ...) and ``plate`` (4, ...) in pixels, views (4,)."""
 
     maps: dict[str, Array]
     offset: Array
     plate: Array
     view: Array
+    anterior_left: float
+    upright: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,7 +88,7 @@ class XraySegmenter:
         valid = _resized(radiograph.valid.astype(np.float32), shape) > 0.5
         first = self._run(image, valid)
         mirrored = self._run(image[:, ::-1], valid[:, ::-1])
-        seen = _mean(first, _unmirrored(mirrored, is_ap=_view(first) == "ap"))
+        seen = _mean(first, _unmirrored(mirrored))
         bodies = find_bodies(seen.maps["body"], seen.maps["ribs"], seen.offset, valid)
         return seen, [body for body in bodies if body.confidence >= LEAST_CONFIDENCE]
 
@@ -94,11 +96,14 @@ class XraySegmenter:
         import torch
 
         from vertecast.segmentation.projection_network import (
+            ANTERIOR_LEFT,
             MAPS,
             OFFSET_CHANNELS,
             OFFSET_SCALE_PX,
             PLATE_CHANNELS,
             STRIDE,
+            UPRIGHT,
+            VIEWS,
         )
 
         rows, columns = image.shape
@@ -113,7 +118,9 @@ class XraySegmenter:
             maps={name: np.where(valid, probability[n], 0).astype(np.float32) for n, name in enumerate(MAPS)},
             offset=found[OFFSET_CHANNELS].numpy() * np.float32(OFFSET_SCALE_PX),
             plate=found[PLATE_CHANNELS].numpy() * np.float32(OFFSET_SCALE_PX),
-            view=view[0].softmax(0).numpy(),
+            view=view[0, : len(VIEWS)].softmax(0).numpy(),
+            anterior_left=float(view[0, ANTERIOR_LEFT].sigmoid()),
+            upright=float(view[0, UPRIGHT].sigmoid()),
         )
 
     def _result(
@@ -123,6 +130,9 @@ class XraySegmenter:
         shape = radiograph.shape
         view = _view(seen) if len(bodies) >= LEAST_BODIES else None
         bodies = bodies if view else []
+        is_reversed = view != "ap" and seen.anterior_left < 0.5
+        order = np.arange(6).reshape(2, 3)[:: 1 if seen.upright >= 0.5 else -1, :: -1 if is_reversed else 1].ravel()
+        bodies = bodies if seen.upright >= 0.5 else bodies[::-1]
         number = np.zeros(seen.maps["body"].shape, dtype=np.uint8)
         for n, body in enumerate(bodies, start=1):
             number[body.pixels] = n
@@ -131,8 +141,10 @@ class XraySegmenter:
             return _resized(values, shape).astype(np.float16)
 
         plate = sacral_endplate(seen.maps["sacrum"], seen.plate) if view else None
-        points = np.array([body.points_px for body in bodies]).reshape(-1, 6, 2)
-        spread = np.array([body.sd_px for body in bodies]).reshape(-1, 6)
+        if plate is not None and is_reversed:
+            plate = plate[::-1]
+        points = np.array([body.points_px[order] for body in bodies]).reshape(-1, 6, 2)
+        spread = np.array([body.sd_px[order] for body in bodies]).reshape(-1, 6)
         return ProjectionSegmentation(
             view=view,
             view_confidence=float(1 - seen.view[0] if view else seen.view[0]),
@@ -168,7 +180,7 @@ def _resized(values: npt.NDArray[np.generic], shape: tuple[int, ...]) -> Array:
     """Another size (rows, columns) by area means where it shrinks, linear where it grows."""
     import torch
 
-    tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
+    tensor = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))[None, None]
     size = (int(shape[0]), int(shape[1]))
     resized = torch.nn.functional.interpolate(tensor, size, mode="bilinear", antialias=True)
     return np.asarray(resized[0, 0].numpy(), dtype=np.float32)
@@ -179,16 +191,15 @@ def _nearest(values: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArr
     return np.asarray(values[np.ix_(rows, columns)])
 
 
-def _unmirrored(seen: _Seen, *, is_ap: bool) -> _Seen:
-    """What was seen in the mirror image, in the coordinates of the picture."""
+def _unmirrored(seen: _Seen) -> _Seen:
+    """What was seen in the mirror image, in the coordinates and the order of the picture."""
     sign = np.tile(np.array([-1, 1], dtype=np.float32), 6)
     offset = seen.offset[:, :, ::-1] * sign[:, None, None]
     plate = seen.plate[:, :, ::-1] * sign[:4, None, None]
-    if is_ap:  # left and right are those of the picture
-        offset = offset.reshape(2, 3, 2, *offset.shape[1:])[:, ::-1].reshape(offset.shape)
-        plate = plate.reshape(2, 2, *plate.shape[1:])[::-1].reshape(plate.shape)
+    offset = offset.reshape(2, 3, 2, *offset.shape[1:])[:, ::-1].reshape(offset.shape)
+    plate = plate.reshape(2, 2, *plate.shape[1:])[::-1].reshape(plate.shape)
     maps = {name: values[:, ::-1] for name, values in seen.maps.items()}
-    return replace(seen, maps=maps, offset=offset, plate=plate)
+    return replace(seen, maps=maps, offset=offset, plate=plate, anterior_left=1 - seen.anterior_left)
 
 
 def _mean(a: _Seen, b: _Seen) -> _Seen:
@@ -198,4 +209,6 @@ def _mean(a: _Seen, b: _Seen) -> _Seen:
         offset=half * a.offset + half * b.offset,
         plate=half * a.plate + half * b.plate,
         view=half * a.view + half * b.view,
+        anterior_left=(a.anterior_left + b.anterior_left) / 2,
+        upright=(a.upright + b.upright) / 2,
     )

@@ -66,8 +66,12 @@ class Picture:
         body, sacrum, cement, metal: Truth, bool.
         instance: Body per pixel from 1, cranial first, uint8.
         ribs: Pixels of bodies that bear ribs, bool.
-        offset_px: (12, rows, columns) from a body's pixel to its six points.
-        plate_px: (4, rows, columns) from a pixel of the sacrum to the ends of the endplate of S1.
+        offset_px: (12, rows, columns) from a body's pixel to its six points *in the picture's order*: the upper
+            endplate first, each from left to right. Which side is the front, and which end the head, are questions to
+            the whole picture: a pixel cannot know.
+        plate_px: (4, rows, columns) from a pixel of the sacrum to the left and the right end of the endplate of S1.
+        is_anterior_left: The front is on the left; None on AP views and without a body.
+        is_upright: The head is up; None without a body.
     """
 
     image: FloatImage
@@ -81,6 +85,8 @@ class Picture:
     ribs: npt.NDArray[np.bool_]
     offset_px: FloatImage
     plate_px: FloatImage
+    is_anterior_left: bool | None
+    is_upright: bool | None
 
 
 def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: PictureSettings) -> Picture:
@@ -111,13 +117,13 @@ def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: 
     for number, (points, inside, has_ribs) in enumerate(bodies, start=1):
         instance[inside] = number
         ribs[inside] = has_ribs
-        own = np.stack([points[:, 0, None] - columns[inside], points[:, 1, None] - rows[inside]], axis=1)
+        placed = in_picture_order(points)
+        own = np.stack([placed[:, 0, None] - columns[inside], placed[:, 1, None] - rows[inside]], axis=1)
         offset[:, inside] = own.reshape(12, -1)
     instance *= visible
     sacrum = (framed(patient.sacrum.astype(np.float32)) > 0.5) & visible & (not empty)
     plate = _points(patient.sacral_endplate_px, source_from_picture)
-    if patient.camera.view == "ap":
-        plate = plate[np.argsort(plate[:, 0])]
+    plate = plate[np.argsort(plate[:, 0])]
     plate_px = np.concatenate([np.stack([x - columns, y - rows]) for x, y in plate]) * sacrum
     return Picture(
         image=image,
@@ -131,7 +137,23 @@ def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: 
         ribs=ribs & visible,
         offset_px=offset * (instance > 0),
         plate_px=plate_px.astype(np.float32),
+        is_anterior_left=None if patient.camera.view == "ap" or not bodies else _is_anterior_left(bodies[0][0]),
+        is_upright=_is_upright(bodies[0][0]) if bodies else None,
     )
+
+
+def in_picture_order(points_px: FloatArray) -> FloatArray:
+    """Six points (6, 2) with the upper endplate of the picture first, each from left to right."""
+    plates = points_px.reshape(2, 3, 2) if _is_upright(points_px) else points_px.reshape(2, 3, 2)[::-1]
+    return np.concatenate([plate if plate[0, 0] <= plate[2, 0] else plate[::-1] for plate in plates])
+
+
+def _is_upright(points_px: FloatArray) -> bool:
+    return bool(points_px[:3, 1].mean() <= points_px[3:, 1].mean())
+
+
+def _is_anterior_left(points_px: FloatArray) -> bool:
+    return bool(points_px[[0, 3], 0].mean() <= points_px[[2, 5], 0].mean())
 
 
 def _framing(patient: ProjectedPatient, rng: np.random.Generator, size: int) -> FloatArray:
@@ -194,10 +216,7 @@ def _bodies(
         inside = draw.polygon2mask((size, size), outline[:, ::-1])
         if not inside.any():
             continue
-        points = _points(body.points_px, source_from_picture)
-        if patient.camera.view == "ap" and points[0, 0] > points[2, 0]:
-            points = points[[2, 1, 0, 5, 4, 3]]
-        found.append((points, inside, body.has_ribs))
+        found.append((_points(body.points_px, source_from_picture), inside, body.has_ribs))
     return found
 
 

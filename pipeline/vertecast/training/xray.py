@@ -29,9 +29,9 @@ VALIDATION_SEED: Final = 10**6
 """Seeds from here on are held out: training workers use seeds far below."""
 
 MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 1.0, "metal": 0.5, "ribs": 0.4}
-OFFSET_WEIGHT: Final = 8.0
+OFFSET_WEIGHT: Final = 6.0
 PLATE_WEIGHT: Final = 1.0
-VIEW_WEIGHT: Final = 0.1
+VIEW_WEIGHT: Final = 0.2
 
 
 class XraySettings(RunSettings):
@@ -90,6 +90,7 @@ class XrayTask:
 def as_tensors(picture: Picture) -> Batch:
     """A training picture as the tensors that `loss_terms` takes, without the batch axis."""
     maps = [getattr(picture, name) for name in MAPS]
+    pose = (picture.is_anterior_left, picture.is_upright)
     return {
         "image": torch.from_numpy(picture.image)[None],
         "valid": torch.from_numpy(picture.valid)[None].float(),
@@ -97,6 +98,8 @@ def as_tensors(picture: Picture) -> Batch:
         "offset": torch.from_numpy(picture.offset_px) / OFFSET_SCALE_PX,
         "plate": torch.from_numpy(picture.plate_px) / OFFSET_SCALE_PX,
         "view": torch.tensor(VIEWS.index(picture.view or "none")),
+        "pose": torch.tensor([float(bool(answer)) for answer in pose]),
+        "pose_known": torch.tensor([float(answer is not None) for answer in pose]),
     }
 
 
@@ -125,7 +128,11 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
         reach = 1 / (1 + target.abs())
         error = ((output[:, channels] - target).abs() * reach).mean(1) * where
         terms[name] = weight * error.sum() / (where.sum() + 50)
-    terms["view"] = VIEW_WEIGHT * functional.cross_entropy(view, batch["view"])
+    terms["view"] = VIEW_WEIGHT * functional.cross_entropy(view[:, : len(VIEWS)], batch["view"])
+    pose = functional.binary_cross_entropy_with_logits(
+        view[:, len(VIEWS) :], batch["pose"], weight=batch["pose_known"], reduction="sum"
+    )
+    terms["pose"] = VIEW_WEIGHT * pose / batch["pose_known"].sum().clamp(min=1)
     return terms
 
 
@@ -143,5 +150,7 @@ def scores(output: Tensor, view: Tensor, batch: Batch) -> dict[str, tuple[float,
         float(((output[:, MAPS.index("ribs")] > 0) == (batch["maps"][:, MAPS.index("ribs")] > 0.5))[body].sum()),
         float(body.sum()),
     )
-    found["views_right"] = (float((view.argmax(1) == batch["view"]).sum()), float(len(view)))
+    found["views_right"] = (float((view[:, : len(VIEWS)].argmax(1) == batch["view"]).sum()), float(len(view)))
+    pose = (view[:, len(VIEWS) :] > 0) == (batch["pose"] > 0.5)
+    found["poses_right"] = (float((pose * batch["pose_known"]).sum()), float(batch["pose_known"].sum()))
     return found
