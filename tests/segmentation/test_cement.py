@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vertecast.anatomy import Structure
-from vertecast.segmentation.cement import add_same_batch, beyond_outline, give_implants_to_metal
+from vertecast.segmentation.cement import add_same_batch, beyond_outline
 
 SPACING_MM = 1.5
 
@@ -42,25 +42,6 @@ def test_metal_that_the_network_missed_and_bowel_contrast_are_not_the_same_batch
     add_same_batch(cement, np.zeros_like(cement), hu, SPACING_MM)
     assert cement[rod].max() == 0, "much brighter than the cement"
     assert cement[bowel].max() == 0, "9 mL without a voxel that the network is sure of"
-
-
-def test_screws_and_rods_are_metal_and_a_long_leak_is_not() -> None:
-    shape = (60, 70, 50)
-    bodies, metal = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=np.float32)
-    bodies[15:43, 8:28, 8:22] = bodies[15:43, 8:28, 28:42] = True
-    screws = np.zeros(shape, dtype=np.float32)
-    for level in (12, 32):
-        screws[24:28, 18:56, level : level + 4] = 0.9
-    screws[24:28, 52:56, 12:36] = 0.9
-    give_implants_to_metal(screws, metal, bodies, SPACING_MM)
-    assert screws.max() == 0
-    assert metal[25, 54, 20] > 0.5
-    leak = np.zeros(shape, dtype=np.float32)
-    leak[20:36, 12:26, 10:20] = leak[28:30, 26:56, 14:16] = 0.9
-    metal[:] = 0
-    give_implants_to_metal(leak, metal, bodies, SPACING_MM)
-    assert metal.max() == 0
-    assert leak.max() > 0.5
 
 
 def test_without_cement_nothing_bright_becomes_cement() -> None:

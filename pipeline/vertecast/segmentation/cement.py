@@ -1,4 +1,4 @@
-"""Corrections of the network round cement: leaks that it misses or takes for bone, implants taken for cement."""
+"""Two corrections of the network round cement: leaks that it misses, and leaks that it takes for a part of the body."""
 
 from __future__ import annotations
 
@@ -32,12 +32,6 @@ BATCH_LARGEST_ML: Final = 3.0
 
 BATCH_REACH_MM: Final = 40.0
 """Farther away it is another material until proven: the network alone decides."""
-
-IMPLANT_OUTSIDE_ML: Final = 2.2
-IMPLANT_REACH_MM: Final = 25.0
-IMPLANT_OUTSIDE_SHARE: Final = 0.5
-"""A connected piece with this much of it outside the bodies, the larger part, this far away: screws and rods, clipped
-at 3071 HU as dense cement is. Leaks are rarely above 2 mL."""
 
 BATCH_PROBABILITY: Final = 0.6
 
@@ -75,31 +69,6 @@ def add_same_batch(cement: Array, metal: Array, hu: Array, spacing_mm: float) ->
     same[0] = False
     found = same[pieces]
     cement[found] = np.maximum(cement[found], BATCH_PROBABILITY)
-
-
-def give_implants_to_metal(cement: Array, metal: Array, bodies: BoolArray, spacing_mm: float) -> None:
-    """Turn, in place, cement into metal where its shape is that of screws and rods.
-
-    Args:
-        cement: Probability of cement (i, j, k), changed in place.
-        metal: Probability of metal, changed in place.
-        bodies: Where vertebral bodies are.
-        spacing_mm: Spacing of the isotropic grid.
-    """
-    pieces, count = ndimage.label(cement >= SURE, structure=np.ones((3, 3, 3)))
-    if not count:
-        return
-    outside = ~ndimage.binary_dilation(bodies, iterations=1)
-    numbers = np.arange(1, count + 1)
-    volume_ml = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * spacing_mm**3 / 1000
-    outside_ml = np.bincount(pieces[outside], minlength=count + 1)[1:] * spacing_mm**3 / 1000
-    away_mm = ndimage.distance_transform_edt(~bodies) * spacing_mm
-    reach_mm = np.asarray(ndimage.maximum(away_mm, pieces, numbers))
-    implants = (outside_ml >= IMPLANT_OUTSIDE_ML) & (outside_ml >= IMPLANT_OUTSIDE_SHARE * volume_ml)
-    implants &= reach_mm >= IMPLANT_REACH_MM
-    found = np.isin(pieces, numbers[implants])
-    metal[found] = np.maximum(metal[found], cement[found])
-    cement[found] = 0
 
 
 def beyond_outline(structure: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], cement: BoolArray) -> BoolArray:

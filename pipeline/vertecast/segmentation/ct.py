@@ -15,7 +15,7 @@ from vertecast.anatomy import Structure
 from vertecast.errors import UnsupportedError
 from vertecast.images import Segmentation, Volume
 from vertecast.segmentation.bundle import Bundle
-from vertecast.segmentation.cement import add_same_batch, beyond_outline, give_implants_to_metal
+from vertecast.segmentation.cement import add_same_batch, beyond_outline
 from vertecast.segmentation.grid import inside_image, resampled, run_tiled
 from vertecast.segmentation.instances import separate
 
@@ -109,7 +109,6 @@ class CtSegmenter:
         add_same_batch(maps.cement, maps.metal, hu, self.bundle.outliner.spacing_mm)
         structure = maps.structure.argmax(0).astype(np.uint8)
         spacing = self.bundle.outliner.spacing_mm
-        give_implants_to_metal(maps.cement, maps.metal, structure == Structure.BODY, spacing)
         found = separate(structure, maps.offset_mm, spacing)
         leaked = beyond_outline(structure, found.labels, maps.cement >= CONFIDENT)
         maps.structure[Structure.BODY, leaked] = 0
