@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EXIT_NOTHING: Final = 3
 
 HELD_OUT_SEED: Final = 2_000_000
-"""Training draws its patients from seeds below `vertecast.training.VALIDATION_SEED`, one million."""
+"""Training draws its patients from seeds below `vertecast.training.trainer.VALIDATION_SEED`, one million."""
 
 KINDS: Final[tuple[Literal["ct", "patient"], ...]] = ("ct", "ct", "patient")
 """Of three patients, one is scanned before and after the treatment: four studies."""

@@ -23,7 +23,7 @@ from vertecast.segmentation.network import (
     SpineNet,
 )
 from vertecast.simulation.crops import Crop, CropSettings, crops
-from vertecast.training.trainer import Batch, RunSettings
+from vertecast.training.trainer import VALIDATION_SEED, Batch, RunSettings
 
 STRUCTURE_WEIGHTS: Final = (0.4, 1.5, 1.0, 1.0, 1.0, 1.0, 1.5, 0.7)
 """Weight of each `Structure` in the cross entropy: the body's outline is what is measured."""
@@ -34,9 +34,6 @@ takes whatever cement fills for bone."""
 
 LEAK_SURROUNDINGS_VOXELS: Final = 5
 """Edge of the cube round a leaked voxel that has this weight."""
-
-VALIDATION_SEED: Final = 10**6
-"""Seeds from here on are held out: training workers use seeds far below."""
 
 
 class CtSettings(RunSettings):

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from vertecast.segmentation.bundle import write_network
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
+
+VALIDATION_SEED: Final = 10**6
+"""Seeds from here on are held out: training workers use seeds far below."""
 
 Batch: TypeAlias = dict[str, Tensor]
 _Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]

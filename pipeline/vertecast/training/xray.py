@@ -23,10 +23,7 @@ from vertecast.segmentation.projection_network import (
 from vertecast.segmentation.xray_bundle import XrayBundle
 from vertecast.simulation.pictures import Picture, PictureSettings, pictures
 from vertecast.simulation.projected import FieldSettings
-from vertecast.training.trainer import Batch, RunSettings
-
-VALIDATION_SEED: Final = 10**6
-"""Seeds from here on are held out: training workers use seeds far below."""
+from vertecast.training.trainer import VALIDATION_SEED, Batch, RunSettings
 
 MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 1.0, "metal": 0.5, "ribs": 0.4}
 OFFSET_WEIGHT: Final = 6.0
