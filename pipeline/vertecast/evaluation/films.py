@@ -121,7 +121,7 @@ def largest_cobb_deg(corners_px: FloatArray) -> float:
     if not len(corners_px):
         return 0.0
     across = corners_px[:, [1, 3]] - corners_px[:, [0, 2]]
-    slope = np.degrees(np.arctan2(across[..., 1], across[..., 0]))
+    slope = (np.degrees(np.arctan2(across[..., 1], across[..., 0])) + 90) % 180 - 90  # lines have no direction
     return float(slope.max() - slope.min())
 
 

@@ -11,15 +11,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vertecast.errors import BundleError
 from vertecast.resources import METADATA, file_sha256, read_bundle, verify_bundle
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
     from vertecast.segmentation.network import SpineNet
+
+Net = TypeVar("Net", bound="Module")
 
 LOCATOR: Final = "locator"
 OUTLINER: Final = "outliner"
@@ -29,6 +32,21 @@ WEIGHTS: Final = {
     OUTLINER: "models/model.safetensors",
     XRAY: "models/model.safetensors",
 }
+
+
+def with_weights(net: Net, path: Path) -> Net:
+    """A network with the weights of a file, in float32 and evaluation mode.
+
+    Raises:
+        BundleError: the weights do not fit the network.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        net.load_state_dict({name: values.float() for name, values in load_file(path).items()})
+    except RuntimeError as error:
+        raise BundleError(f"{path}: does not fit the network ({error}); fetch the bundle again") from error
+    return net.eval()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +64,9 @@ class NetworkSpec:
         Raises:
             BundleError: the weights do not fit the network.
         """
-        from safetensors.torch import load_file
-
         from vertecast.segmentation.network import SpineNet
 
-        net = SpineNet(self.widths)
-        try:
-            net.load_state_dict({name: values.float() for name, values in load_file(self.path).items()})
-        except RuntimeError as error:
-            raise BundleError(f"{self.path}: does not fit the network ({error}); fetch the bundle again") from error
-        return net.eval()
+        return with_weights(SpineNet(self.widths), self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vertecast.errors import BundleError
 from vertecast.resources import METADATA, read_bundle, verify_bundle
-from vertecast.segmentation.bundle import WEIGHTS, XRAY
+from vertecast.segmentation.bundle import WEIGHTS, XRAY, with_weights
 
 if TYPE_CHECKING:
     from vertecast.segmentation.projection_network import ProjectionNet
@@ -67,13 +67,6 @@ class XrayBundle:
         Raises:
             BundleError: the weights do not fit the network.
         """
-        from safetensors.torch import load_file
-
         from vertecast.segmentation.projection_network import ProjectionNet
 
-        net = ProjectionNet(self.widths)
-        try:
-            net.load_state_dict({name: values.float() for name, values in load_file(self.path).items()})
-        except RuntimeError as error:
-            raise BundleError(f"{self.path}: does not fit the network ({error}); fetch the bundle again") from error
-        return net.eval()
+        return with_weights(ProjectionNet(self.widths), self.path)

@@ -27,6 +27,9 @@ CUT_RATE: Final = 0.15
 CEMENT_HU: Final = (750.0, 3200.0)
 """Log-uniform range of the cement's mean: wider than `cement.CEMENT_HU`, and faint cement, the harder, more often."""
 
+LEAST_BODY_VOXELS: Final = 200
+"""A body with fewer voxels is too small on this grid to be treated."""
+
 MANY_LEAKS_RATE: Final = 0.5
 """Share of the treated bodies that leak into two to four compartments."""
 
@@ -104,7 +107,7 @@ def draw_patient(rng: np.random.Generator, settings: CropSettings) -> Patient:
     center = frames[pick][:3, 3] + rng.uniform(-0.12, 0.12, 3) * extent
     grid = geometry.scaling_affine([settings.spacing_mm] * 3, center - extent / 2)
     phantom = draw(spine, grid, settings.phantom_shape, rng)
-    whole = _whole_bodies(phantom)
+    whole = phantom.whole_bodies(LEAST_BODY_VOXELS)
     treatments = _treatments(phantom, whole, rng) if rng.random() < settings.treated_rate else []
     hu, cement = phantom.hu, np.zeros(phantom.hu.shape, dtype=np.float32)
     if treatments:
@@ -125,12 +128,6 @@ def draw_patient(rng: np.random.Generator, settings: CropSettings) -> Patient:
         metal=(metal > 0.3).astype(np.uint8),
         centers_index=centers,
     )
-
-
-def _whole_bodies(phantom: Phantom) -> npt.NDArray[np.intp]:
-    """Indices of the vertebrae whose bodies lie mostly inside the picture."""
-    counts = np.bincount(phantom.instance[phantom.structure == Structure.BODY], minlength=2)[1:]
-    return np.flatnonzero(counts > max(0.6 * counts.max(), 200))
 
 
 def _treatments(phantom: Phantom, whole: npt.NDArray[np.intp], rng: np.random.Generator) -> list[Treatment]:

@@ -92,6 +92,9 @@ class FieldSettings:
     metal_rate: float = 0.12
 
 
+LEAST_BODY_VOXELS: Final = 100
+"""A body with fewer voxels is too small on this grid to be treated."""
+
 VIEW_SHARE: Final[dict[View, float]] = {"lateral": 0.55, "ap": 0.35, "oblique": 0.1}
 
 SPINE_BEHIND_MIDDLE_MM: Final = 50.0
@@ -141,14 +144,8 @@ def _camera(view: View, field: tuple[FloatArray, FloatArray], pixels: int, rng: 
     )
 
 
-def _drawn(phantom: Phantom) -> npt.NDArray[np.intp]:
-    """Indices of the vertebrae whose bodies are drawn whole, but for the smallest."""
-    counts = np.bincount(phantom.instance[phantom.structure == Structure.BODY], minlength=2)[1:]
-    return np.flatnonzero(counts > max(0.6 * counts.max(), 100))
-
-
 def _treatments(phantom: Phantom, rng: np.random.Generator) -> list[Treatment]:
-    whole = _drawn(phantom)
+    whole = phantom.whole_bodies(LEAST_BODY_VOXELS)
     picks = rng.choice(whole, size=min(len(whole), int(rng.integers(1, 4))), replace=False)
     return [treat(phantom, int(n), rng) for n in picks]
 
@@ -156,6 +153,6 @@ def _treatments(phantom: Phantom, rng: np.random.Generator) -> list[Treatment]:
 def _hardware(phantom: Phantom, treatments: Sequence[Treatment], rng: np.random.Generator) -> list[Hardware]:
     if treatments and rng.random() < 0.6:
         return [needles(phantom, treatments[0], rng)]
-    n = int(rng.choice(_drawn(phantom)))
+    n = int(rng.choice(phantom.whole_bodies(LEAST_BODY_VOXELS)))
     last = len(phantom.spine.vertebrae) - 1
     return [screws_and_rods(phantom, range(n, min(n + int(rng.integers(2, 4)), last + 1)), rng)]

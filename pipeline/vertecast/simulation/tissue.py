@@ -39,6 +39,11 @@ class Phantom:
         """Spacing of the grid in mm."""
         return float(geometry.spacing_mm(self.lps_from_index)[0])
 
+    def whole_bodies(self, least_voxels: int) -> npt.NDArray[np.intp]:
+        """Indices from 0 of the vertebrae whose bodies lie mostly inside the picture and have this many voxels."""
+        counts = np.bincount(self.instance[self.structure == Structure.BODY], minlength=2)[1:]
+        return np.flatnonzero(counts > max(0.6 * counts.max(), least_voxels))
+
 
 def draw(
     spine: Spine, lps_from_index: geometry.FloatArray, shape: tuple[int, int, int], rng: np.random.Generator
