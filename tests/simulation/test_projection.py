@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vertecast import geometry
 from vertecast.images import Volume
+from vertecast.simulation.film import angiogram
 from vertecast.simulation.pictures import PictureSettings, take_picture
 from vertecast.simulation.population import sample_spine
 from vertecast.simulation.projected import FieldSettings, draw_projections
@@ -97,6 +98,8 @@ def test_the_wall_reaches_as_far_as_the_section() -> None:
 def test_a_training_picture_holds_its_truth() -> None:
     rng = np.random.default_rng(21)
     patients = draw_projections(rng, SMALL, 4)
+    for patient in patients:
+        assert (patient.other_bone <= patient.bone + 1e-3).all(), "ribs and hips are a part of the mineral"
     few = PictureSettings(size=96, field=SMALL)
     views = set()
     for n in range(24):
@@ -111,3 +114,11 @@ def test_a_training_picture_holds_its_truth() -> None:
             votes = picture.offset_px[:, rows, columns].reshape(6, 2, -1) + np.stack([columns, rows])
             assert np.ptp(votes, axis=2).max() < 1e-2, "every pixel of a body points at the same six points"
     assert views & {"lateral", "ap", "oblique"}
+
+
+def test_contrast_medium_only_brightens() -> None:
+    image = np.full((90, 120), 0.4, dtype=np.float32)
+    filled = angiogram(image, np.random.default_rng(8))
+    assert (filled >= image).all()
+    assert 0.01 < (filled > image + 0.05).mean() < 0.6
+    assert (filled == angiogram(image, np.random.default_rng(8))).all()

@@ -49,15 +49,27 @@ def to_input(image: Tensor, valid: Tensor) -> Tensor:
     whole = centered / scale
 
     def blurred(x: Tensor) -> Tensor:
-        for size in ((LOCAL_PX, 1), (1, LOCAL_PX)) * 2:
-            padding = (size[0] // 2, size[1] // 2)
-            x = nn.functional.avg_pool2d(x, size, stride=1, padding=padding, count_include_pad=False)
-        return x
+        return box_mean(box_mean(x, LOCAL_PX), LOCAL_PX)
 
     weight = blurred(valid).clamp(min=1e-3)
     detail = (whole - blurred(whole) / weight) * valid
     spread = (blurred(detail**2) / weight).sqrt() + 0.02
     return torch.cat([(detail / spread).clamp(-4, 4), whole.clamp(-3, 3), valid], dim=1)
+
+
+def box_mean(x: Tensor, size: int) -> Tensor:
+    """Mean over a square of ``size`` (odd) pixels round every pixel (b, c, r, c), of those inside the picture.
+
+    By running sums: its cost does not grow with the square, as that of pooling does.
+    """
+    for axis in (2, 3):
+        at = torch.arange(x.shape[axis], device=x.device)
+        first, last = (at - size // 2).clamp(min=0), (at + size // 2 + 1).clamp(max=x.shape[axis])
+        sums = nn.functional.pad(x.cumsum(axis), (0, 0, 1, 0) if axis == 2 else (1, 0))
+        count = (last - first).to(x.dtype)
+        total = sums.index_select(axis, last) - sums.index_select(axis, first)
+        x = total / (count[:, None] if axis == 2 else count)
+    return x
 
 
 class ProjectionNet(nn.Module):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast.images import ProjectionSegmentation, Radiograph, View
+from vertecast.segmentation.column import column_of
 from vertecast.segmentation.votes import Body, find_bodies, sacral_endplate
 from vertecast.segmentation.xray_bundle import XrayBundle
 
@@ -30,6 +31,9 @@ DEPTH_RANGE_PX: Final = (27.0, 46.0)
 
 LEAST_BODIES: Final = 2
 """Fewer bodies than this are no spine."""
+
+NO_SPINE_PROBABILITY: Final = 0.5
+"""From here on the picture as a whole shows no spine, whatever looks like a body in it."""
 
 LEAST_CONFIDENCE: Final = 0.45
 
@@ -90,7 +94,7 @@ class XraySegmenter:
         mirrored = self._run(image[:, ::-1], valid[:, ::-1])
         seen = _mean(first, _unmirrored(mirrored))
         bodies = find_bodies(seen.maps["body"], seen.maps["ribs"], seen.offset, valid)
-        return seen, [body for body in bodies if body.confidence >= LEAST_CONFIDENCE]
+        return seen, column_of([body for body in bodies if body.confidence >= LEAST_CONFIDENCE])
 
     def _run(self, image: Array, valid: npt.NDArray[np.bool_]) -> _Seen:
         import torch
@@ -128,7 +132,8 @@ class XraySegmenter:
     ) -> ProjectionSegmentation:
         """Carry what was found in the working picture onto the pixels of the radiograph."""
         shape = radiograph.shape
-        view = _view(seen) if len(bodies) >= LEAST_BODIES else None
+        shows_spine = len(bodies) >= LEAST_BODIES and seen.view[0] < NO_SPINE_PROBABILITY
+        view = _view(seen) if shows_spine else None
         bodies = bodies if view else []
         is_reversed = view != "ap" and seen.anterior_left < 0.5
         order = np.arange(6).reshape(2, 3)[:: 1 if seen.upright >= 0.5 else -1, :: -1 if is_reversed else 1].ravel()

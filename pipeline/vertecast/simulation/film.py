@@ -126,8 +126,10 @@ def clutter(image: Image, rng: np.random.Generator) -> Image:
         rows, columns = np.indices(image.shape)
         wave = np.sin((rows * rng.normal() + columns * rng.normal()) * rng.uniform(0.05, 0.3))
         result += rng.uniform(0.01, 0.05) * wave.astype(np.float32)
-    for _ in range(int(rng.poisson(0.7))):
+    for _ in range(int(rng.poisson(0.9))):
         _letters(result, rng)
+    for _ in range(int(rng.poisson(0.3))):
+        _plate(result, rng)
     return np.clip(result, 0, 1)
 
 
@@ -161,11 +163,53 @@ def _letters(image: Image, rng: np.random.Generator) -> None:
     painter.text((2, 2), text, fill=255, font_size=size)
     if rng.random() < 0.3:
         painter.rectangle([0, 0, picture.width - 1, picture.height - 1], outline=255)
+    if rng.random() < 0.3:  # a side marker: dark letters on a bright plate
+        picture = Picture.eval(picture, lambda value: 255 - value)
     stamp = np.asarray(picture, dtype=np.float32) / 255
     row, column = rng.integers(0, image.shape[0]), rng.integers(0, image.shape[1])
     part = image[row : row + stamp.shape[0], column : column + stamp.shape[1]]
     stamp = stamp[: part.shape[0], : part.shape[1]] * rng.uniform(0.5, 1.0)
     part += stamp * ((1.0 if rng.random() < 0.85 else 0.0) - part)
+
+
+def _plate(image: Image, rng: np.random.Generator) -> None:
+    """Lay a plain plate over the picture: an arrow, a box, a button, or the end of a brace."""
+    from skimage import draw
+
+    sides = int(rng.integers(3, 9))
+    angles = np.sort(rng.uniform(0, 2 * np.pi, sides))
+    radius = rng.uniform(3, 26) * np.array([[1.0], [rng.uniform(0.4, 1.0)]])
+    at = rng.uniform(0, image.shape)[:, None] + radius * np.stack([np.sin(angles), np.cos(angles)])
+    rows, columns = draw.polygon(at[0], at[1], image.shape)
+    strength = rng.uniform(0.3, 1.0)
+    image[rows, columns] += strength * (rng.choice([0.0, 1.0], p=[0.2, 0.8]) - image[rows, columns])
+
+
+def angiogram(image: Image, rng: np.random.Generator) -> Image:
+    """Fill vessels with contrast medium: trees that branch and taper, bright like bone. The picture is 0 to 1."""
+    from scipy import ndimage
+    from skimage import draw
+
+    size = min(image.shape)
+    filled = np.zeros(image.shape, dtype=np.float32)
+    for _ in range(int(rng.integers(1, 4))):
+        start = rng.uniform(0.1, 0.9, 2) * image.shape
+        buds = [(start, rng.uniform(0, 2 * np.pi), rng.uniform(0.008, 0.03) * size, rng.uniform(0.4, 1.2) * size)]
+        while buds:
+            at, heading, radius, left = buds.pop()
+            bend = rng.normal(0, 0.04)
+            while left > 0 and radius > 0.4:
+                rows, columns = draw.disk((at[0], at[1]), radius, shape=image.shape)
+                filled[rows, columns] = np.maximum(filled[rows, columns], radius / (0.03 * size))
+                step = max(radius, 1.0)
+                at = at + step * np.array([np.sin(heading), np.cos(heading)])
+                heading += bend + rng.normal(0, 0.06)
+                left, radius = left - step, radius * 0.9965**step
+                if rng.random() < 0.012 * step and len(buds) < 12:
+                    turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.2)
+                    buds.append((at, heading + turn, radius * rng.uniform(0.5, 0.9), left * rng.uniform(0.4, 0.9)))
+    shadow = ndimage.gaussian_filter(np.sqrt(np.minimum(filled, 1)), 0.7)
+    return np.clip(image + rng.uniform(0.15, 0.7) * shadow, 0, 1).astype(np.float32)
 
 
 def collimate(image: Image, rng: np.random.Generator, *, rate: float = 0.45) -> tuple[Image, npt.NDArray[np.bool_]]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vertecast.geometry import FloatArray
 from vertecast.images import View
-from vertecast.simulation.film import clutter, collimate, develop, expose
+from vertecast.simulation.film import angiogram, clutter, collimate, develop, expose
 from vertecast.simulation.projected import FieldSettings, ProjectedPatient, draw_projections
 from vertecast.simulation.projection import FloatImage
 
@@ -23,17 +23,24 @@ INVERTED_RATE: Final = 0.12
 """Share of the pictures with bone dark: a file can say the wrong polarity."""
 
 UPSIDE_DOWN_RATE: Final = 0.08
-EMPTY_RATE: Final = 0.06
-"""Share of the pictures without a spine."""
+EMPTY_RATE: Final = 0.14
+"""Share of the pictures without a spine: half of them show other bones."""
+
+ANGIOGRAM_RATE: Final = 0.06
+ANGIOGRAM_RATE_EMPTY: Final = 0.5
+"""Share of the pictures with contrast medium in vessels; of those without a spine, half: coronary cines."""
 
 BODY_DEPTH_PX: Final = (16.0, 64.0)
 """Depth of a body in the training picture, log-uniform; a long film has small bodies."""
 
+SACRUM_RATE: Final = 0.3
+"""Share of the pictures round the sacrum where it is in view: there things look like bodies and are none."""
+
 LARGEST_BORDER: Final = 1.02
 """A picture may be this much wider than the projection."""
 
-STRETCH: Final = 0.12
-"""Films scanned or passed on with other proportions, 1 SD of the logarithm for a third of the pictures."""
+STRETCH: Final = 0.16
+"""Films scanned or passed on with other proportions, 1 SD of the logarithm for half of the pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +106,14 @@ def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: 
         return _warped(values, source_from_picture, size, order)
 
     soft, bone, cement, metal = (framed(v) for v in (patient.soft, patient.bone, patient.cement, patient.metal))
-    if empty:  # the bones go, the soft tissue stays
-        bone, cement, metal = bone * 0.0, cement * 0.0, metal * 0.0
+    if empty:  # the spine goes, the soft tissue stays
+        others = framed(patient.other_bone) * float(rng.random() < 0.5)
+        bone, cement, metal = others, cement * 0.0, metal * 0.0
     pixel = patient.camera.pixel_mm * float(np.sqrt(abs(np.linalg.det(source_from_picture[:2, :2]))))
     seen = framed(np.ones(patient.camera.shape, dtype=np.float32)) > 0.5
     image = develop(expose(soft, bone, cement, metal, pixel_mm=pixel, rng=rng), seen, rng)
+    if rng.random() < (ANGIOGRAM_RATE_EMPTY if empty else ANGIOGRAM_RATE):
+        image = angiogram(image, rng)
     image = np.where(seen, image, rng.choice([0.0, 1.0])).astype(np.float32)
     if rng.random() < INVERTED_RATE:
         image = 1 - image
@@ -157,14 +167,17 @@ def _is_anterior_left(points_px: FloatArray) -> bool:
 
 
 def _framing(patient: ProjectedPatient, rng: np.random.Generator, size: int) -> FloatArray:
-    """(3, 3) map from the training picture's (row, column) to the projection's, round a random body."""
+    """(3, 3) map from the training picture's (row, column) to the projection's, round a random body or the sacrum."""
     rows, columns = patient.camera.shape
     inside = [body for body in patient.bodies if _is_inside(body.points_px.mean(axis=0), rows, columns)]
     depth = float(np.median([np.linalg.norm(b.points_px[2] - b.points_px[0]) for b in patient.bodies]))
     largest = LARGEST_BORDER * min(rows, columns) / size
     scale = min(depth / np.exp(rng.uniform(*np.log(BODY_DEPTH_PX))), largest)
     focus = np.array([rows, columns])[::-1] / 2
-    if inside:
+    draw = rng.random()
+    if draw < SACRUM_RATE and _is_inside(patient.sacral_endplate_px.mean(axis=0), rows, columns):
+        focus = patient.sacral_endplate_px.mean(axis=0)
+    elif inside:
         focus = inside[int(rng.integers(len(inside)))].points_px.mean(axis=0)
     # A small picture of the whole projection shows all of it; a larger one is placed round the body.
     reach = scale * size / 2
@@ -173,7 +186,7 @@ def _framing(patient: ProjectedPatient, rng: np.random.Generator, size: int) -> 
     target = np.where(low < high, np.clip(focus + jitter, low, high), np.array([columns, rows]) / 2)
     angle = rng.normal(0, np.radians(7)) if rng.random() < 0.85 else rng.normal(0, np.radians(25))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    stretch = np.exp(rng.normal(0, STRETCH)) if rng.random() < 0.33 else 1.0
+    stretch = np.exp(rng.normal(0, STRETCH)) if rng.random() < 0.5 else 1.0
     flip = np.array([-1.0 if rng.random() < UPSIDE_DOWN_RATE else 1.0, -1.0 if rng.random() < 0.5 else 1.0])
     linear = scale * turn @ np.diag([stretch, 1 / stretch]) @ np.diag(flip)
     middle = np.full(2, (size - 1) / 2)

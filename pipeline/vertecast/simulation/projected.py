@@ -31,6 +31,7 @@ class ProjectedPatient:
     Attributes:
         camera: Where from.
         soft, bone: What attenuates like water, and the excess of mineral.
+        other_bone: The share of ``bone`` that is no spine: ribs, hips, arms.
         cement, leaked, metal: Length of ray in all cement, in leaked cement, in metal.
         sacrum: Pixels that show the sacrum, bool.
         bodies: Every body, also those outside the picture, cranial first.
@@ -40,6 +41,7 @@ class ProjectedPatient:
     camera: Camera
     soft: FloatImage
     bone: FloatImage
+    other_bone: FloatImage
     cement: FloatImage
     leaked: FloatImage
     metal: FloatImage
@@ -52,20 +54,23 @@ def project_patient(
     phantom: Phantom, treatments: Sequence[Treatment], hardware: Sequence[Hardware], view: Camera
 ) -> ProjectedPatient:
     """Look at a patient, treated or not, with a camera."""
-    extra = [(phantom.structure == Structure.SACRUM).astype(np.float32)]
+    attenuation = attenuation_parts(phantom.hu)
+    beside_spine = np.isin(phantom.structure, (Structure.BACKGROUND, Structure.RIB, Structure.OTHER_BONE))
+    extra = [(phantom.structure == Structure.SACRUM).astype(np.float32), attenuation[1] * beside_spine]
     if treatments:
         extra += [cement_fraction(phantom, treatments), leak_fraction(phantom, treatments)]
     if hardware:
         extra.append(metal_fraction(phantom, hardware))
-    parts = np.concatenate([attenuation_parts(phantom.hu), np.stack(extra)])
+    parts = np.concatenate([attenuation, np.stack(extra)])
     found = line_integrals(parts, phantom.lps_from_index, view)
     nothing = np.zeros(view.shape, dtype=np.float32)
     return ProjectedPatient(
         camera=view,
         soft=found[0],
         bone=found[1],
-        cement=found[3] if treatments else nothing,
-        leaked=found[4] if treatments else nothing,
+        other_bone=found[3],
+        cement=found[4] if treatments else nothing,
+        leaked=found[5] if treatments else nothing,
         metal=found[-1] if hardware else nothing,
         sacrum=found[2] >= SACRUM_MM,
         bodies=silhouettes(phantom.spine, view),
@@ -85,9 +90,9 @@ class FieldSettings:
         metal_rate: Share of the patients with needles or screws.
     """
 
-    spacing_mm: float = 1.9
-    shape: tuple[int, int, int] = (150, 132, 170)
-    pixels: int = 300
+    spacing_mm: float = 1.7
+    shape: tuple[int, int, int] = (158, 150, 236)
+    pixels: int = 360
     treated_rate: float = 0.5
     metal_rate: float = 0.12
 
@@ -100,7 +105,10 @@ VIEW_SHARE: Final[dict[View, float]] = {"lateral": 0.55, "ap": 0.35, "oblique": 
 SPINE_BEHIND_MIDDLE_MM: Final = 50.0
 """The column lies behind the middle of the trunk, so the drawn field lies before it."""
 
-LONG_FIELD_RATE: Final = 0.3
+LUMBAR_RATE: Final = 0.65
+"""Share of the patients filmed round the lumbar spine, sacrum and hips in view: the commonest film."""
+
+LONG_FIELD_RATE: Final = 0.25
 """Share of the patients drawn as a narrow field over the whole spine, as scoliosis is filmed."""
 
 
@@ -108,7 +116,8 @@ def draw_projections(rng: np.random.Generator, settings: FieldSettings, count: i
     """Draw one patient and look at it from ``count`` random directions."""
     spine = sample_spine(rng)
     shape, spacing = np.array(settings.shape), settings.spacing_mm
-    middle = len(spine.vertebrae) - int(rng.integers(1, 8))
+    above_sacrum = int(rng.integers(0, 4)) if rng.random() < LUMBAR_RATE else int(rng.integers(4, 9))
+    middle = len(spine.vertebrae) - 1 - above_sacrum
     if rng.random() < LONG_FIELD_RATE:
         shape = np.round(shape * [0.8, 0.8, 1.3]).astype(int)
         spacing, middle = 1.25 * spacing, len(spine.vertebrae) - 7

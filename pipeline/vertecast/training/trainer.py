@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -30,7 +30,11 @@ _Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
 class RunSettings(BaseModel):
-    """What every training schedule in ``configs/train/*.yaml`` has."""
+    """What every training schedule in ``configs/train/*.yaml`` has.
+
+    ``compile`` has torch compile the network first: a quarter faster on CPU for a wait of minutes; it needs g++.
+    ``prefetch`` batches wait in memory for each worker, so that the network need not wait while a patient is drawn.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,8 +47,10 @@ class RunSettings(BaseModel):
     average_decay: float = 0.997
     seed: int = 1
     workers: int = 1
+    prefetch: int = 8
     save_every: int = 100
     validation_examples: int = 24
+    compile: bool = False
 
 
 class Task(Protocol):
@@ -131,6 +137,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
+        self._trained = cast("torch.nn.Module", torch.compile(self.net)) if settings.compile else self.net
         self.step = 0
         if (folder / "last.pt").exists():
             self._restore()
@@ -173,7 +180,7 @@ class Trainer:
             _Stream(self.task, first_seed),
             batch_size=s.batch,
             num_workers=s.workers,
-            prefetch_factor=4 if s.workers else None,
+            prefetch_factor=s.prefetch if s.workers else None,
             pin_memory=self.device.type == "cuda",
         )
 
@@ -209,7 +216,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            terms, scores = self.task.losses(self.net, batch)
+            terms, scores = self.task.losses(self._trained, batch)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -38,9 +38,9 @@ class XraySettings(RunSettings):
     widths: tuple[int, ...] = (32, 64, 96, 160, 224)
     size: int = 256
     views: int = 8
-    spacing_mm: float = 1.9
-    phantom_shape: tuple[int, int, int] = (150, 132, 170)
-    projection_px: int = 300
+    spacing_mm: float = 1.7
+    phantom_shape: tuple[int, int, int] = (158, 150, 236)
+    projection_px: int = 360
 
     def picture_settings(self) -> PictureSettings:
         """The part that the simulation needs."""
