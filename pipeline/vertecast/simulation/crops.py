@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from vertecast.anatomy import Compartment, Structure
 from vertecast.simulation.canvas import texture
 from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, treat, with_cement
 from vertecast.simulation.hardware import Hardware, cage, metal_fraction, needles, screws_and_rods, stent
+from vertecast.simulation.pool import Pool
 from vertecast.simulation.population import moved, sample_spine
 from vertecast.simulation.streaks import metal_streaks
 from vertecast.simulation.tissue import Phantom, draw
@@ -277,13 +279,11 @@ def take_crop(patient: Patient, rng: np.random.Generator, settings: CropSettings
     )
 
 
-def crops(seed: int, settings: CropSettings) -> Iterator[Crop]:
-    """An endless stream of crops, the same for the same seed."""
+def crops(seed: int, settings: CropSettings, folder: Path | None = None) -> Iterator[Crop]:
+    """An endless stream of crops; ``folder`` keeps the patients drawn for a later stream."""
     rng = np.random.default_rng(seed)
-    pool: list[Patient] = []
+    pool: Pool[Patient] = Pool(settings.pool, folder)
     while True:
-        pool.append(draw_patient(rng, settings))
-        if len(pool) > settings.pool:
-            pool.pop(0)
-        for _ in range(settings.uses):
-            yield take_crop(pool[int(rng.integers(len(pool)))], rng, settings)
+        pool.add([draw_patient(rng, settings)])
+        for _ in range(pool.uses(settings.uses)):
+            yield take_crop(pool.pick(rng), rng, settings)

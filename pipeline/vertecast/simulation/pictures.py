@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from vertecast.geometry import FloatArray
 from vertecast.images import View
 from vertecast.simulation.film import angiogram, clutter, collimate, develop, expose
+from vertecast.simulation.pool import Pool
 from vertecast.simulation.projected import FieldSettings, ProjectedPatient, draw_projections
 from vertecast.simulation.projection import FloatImage
 
@@ -233,12 +235,11 @@ def _bodies(
     return found
 
 
-def pictures(seed: int, settings: PictureSettings) -> Iterator[Picture]:
-    """An endless stream of training pictures, the same for the same seed."""
+def pictures(seed: int, settings: PictureSettings, folder: Path | None = None) -> Iterator[Picture]:
+    """An endless stream of training pictures; ``folder`` keeps the patients drawn for a later stream."""
     rng = np.random.default_rng(seed)
-    pool: list[ProjectedPatient] = []
+    pool: Pool[ProjectedPatient] = Pool(max(settings.pool // settings.views, 1), folder)
     while True:
-        pool += draw_projections(rng, settings.field, settings.views)
-        pool = pool[-settings.pool :]
-        for _ in range(settings.uses * settings.views):
-            yield take_picture(pool[int(rng.integers(len(pool)))], rng, settings)
+        pool.add(draw_projections(rng, settings.field, settings.views))
+        for _ in range(pool.uses(settings.uses * settings.views)):
+            yield take_picture(pool.pick(rng), rng, settings)

@@ -71,9 +71,9 @@ class CtTask:
         """A network with fresh weights."""
         return SpineNet(self.settings.widths)
 
-    def examples(self, seed: int) -> Iterator[Batch]:
+    def examples(self, seed: int, folder: Path) -> Iterator[Batch]:
         """Crops of simulated patients."""
-        return map(as_tensors, crops(seed, self.settings.crop_settings()))
+        return map(as_tensors, crops(seed, self.settings.crop_settings(), folder))
 
     def held_out(self) -> Iterator[Batch]:
         """One crop of each held-out patient."""

@@ -70,8 +70,8 @@ class Task(Protocol):
         """A network with fresh weights."""
         ...
 
-    def examples(self, seed: int) -> Iterator[Batch]:
-        """Endless training examples without the batch axis, the same for the same seed."""
+    def examples(self, seed: int, folder: Path) -> Iterator[Batch]:
+        """Endless training examples without the batch axis; ``folder`` keeps the patients drawn for a later run."""
         ...
 
     def held_out(self) -> Iterator[Batch]:
@@ -92,17 +92,18 @@ class Task(Protocol):
 
 
 class _Stream(torch.utils.data.IterableDataset[Batch]):
-    """Examples of a task; each worker has a seed of its own."""
+    """Examples of a task; each worker has a seed and a folder of patients of its own."""
 
-    def __init__(self, task: Task, first_seed: int) -> None:
-        self.task, self.first_seed = task, first_seed
+    def __init__(self, task: Task, first_seed: int, folder: Path) -> None:
+        self.task, self.first_seed, self.folder = task, first_seed, folder
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
         if hasattr(os, "sched_setaffinity"):  # OMP_PROC_BIND, which speeds training up, must not bind this process too
             os.sched_setaffinity(0, range(os.cpu_count() or 1))
         info = torch.utils.data.get_worker_info()
-        yield from self.task.examples(self.first_seed + (info.id if info else 0))
+        number = info.id if info else 0
+        yield from self.task.examples(self.first_seed + number, self.folder / str(number))
 
 
 def _running_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
@@ -121,7 +122,7 @@ class Trainer:
 
     Args:
         task: What is learnt, by which schedule.
-        folder: Where ``last.pt`` and ``curves.csv`` live; a run found there is resumed.
+        folder: Where ``last.pt``, ``curves.csv`` and the patients drawn live; a run found there is resumed.
     """
 
     def __init__(self, task: Task, folder: Path) -> None:
@@ -177,7 +178,7 @@ class Trainer:
         s = self.settings
         first_seed = s.seed * 10_000 + (self.step // max(s.save_every, 1)) * s.workers
         return torch.utils.data.DataLoader(
-            _Stream(self.task, first_seed),
+            _Stream(self.task, first_seed, self.folder / "patients"),
             batch_size=s.batch,
             num_workers=s.workers,
             prefetch_factor=s.prefetch if s.workers else None,

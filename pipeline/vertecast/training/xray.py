@@ -26,7 +26,9 @@ from vertecast.simulation.projected import FieldSettings
 from vertecast.training.trainer import VALIDATION_SEED, Batch, RunSettings
 
 MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 1.0, "metal": 0.5, "ribs": 0.4}
-OFFSET_WEIGHT: Final = 6.0
+OFFSET_WEIGHT: Final = 5.0
+NEAR: Final = 0.1
+"""Votes weigh 1 / (this + their length), in units of `OFFSET_SCALE_PX`."""
 PLATE_WEIGHT: Final = 1.0
 VIEW_WEIGHT: Final = 0.2
 
@@ -60,9 +62,9 @@ class XrayTask:
         """A network with fresh weights."""
         return ProjectionNet(self.settings.widths)
 
-    def examples(self, seed: int) -> Iterator[Batch]:
+    def examples(self, seed: int, folder: Path) -> Iterator[Batch]:
         """Films of simulated patients."""
-        return map(as_tensors, pictures(seed, self.settings.picture_settings()))
+        return map(as_tensors, pictures(seed, self.settings.picture_settings(), folder))
 
     def held_out(self) -> Iterator[Batch]:
         """Three films of each held-out patient."""
@@ -120,10 +122,9 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
         ("offset", OFFSET_CHANNELS, OFFSET_WEIGHT, body),
         ("plate", PLATE_CHANNELS, PLATE_WEIGHT, sacrum),
     ):
-        # Far points are estimated worse, and votes are weighed by nearness when they are read: so is their loss.
+        # Only the few pixels near a point can see where it lies, and their votes count most when they are read.
         target = batch[name]
-        reach = 1 / (1 + target.abs())
-        error = ((output[:, channels] - target).abs() * reach).mean(1) * where
+        error = ((output[:, channels] - target).abs() * _nearness(target)).mean(1) * where
         terms[name] = weight * error.sum() / (where.sum() + 50)
     terms["view"] = VIEW_WEIGHT * functional.cross_entropy(view[:, : len(VIEWS)], batch["view"])
     pose = functional.binary_cross_entropy_with_logits(
@@ -131,6 +132,14 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
     )
     terms["pose"] = VIEW_WEIGHT * pose / batch["pose_known"].sum().clamp(min=1)
     return terms
+
+
+def _nearness(target: Tensor) -> Tensor:
+    """Weight of every vote (b, 2n, r, c) by the distance to its point: without it the many far ones decide."""
+    points = target.unflatten(1, (-1, 2))
+    distance = torch.linalg.vector_norm(points, dim=2, keepdim=True)
+    weight: Tensor = (1 / (NEAR + distance)).expand_as(points).flatten(1, 2)
+    return weight
 
 
 def scores(output: Tensor, view: Tensor, batch: Batch) -> dict[str, tuple[float, float]]:
