@@ -1,9 +1,10 @@
 """Score the shipped models.
 
 ``python scripts/evaluate.py --simulate 40 --out out/evaluation`` simulates held-out studies, analyses them and prints
-the scores; a second run goes on where the first stopped. ``python scripts/evaluate.py --real DIR --out out/real``
-compares with the truth of real images, where they are at hand, and draws an overlay of each. Exit status: 0 done,
-1 a study or an output failed, 3 no real images.
+the scores; a second run goes on where the first stopped. ``--simulate-films 40`` and ``--simulate-cines 10`` do so with
+radiographs and fluoroscopy. ``python scripts/evaluate.py --real DIR --out out/real`` compares with the truth of real
+images, where they are at hand, and draws an overlay of each. Exit status: 0 done, 1 a study or an output failed,
+3 no real images.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from vertecast.errors import VertecastError
 
@@ -28,8 +29,19 @@ EXIT_NOTHING: Final = 3
 HELD_OUT_SEED: Final = 2_000_000
 """Training draws its patients from seeds below `vertecast.training.trainer.VALIDATION_SEED`, one million."""
 
-KINDS: Final[tuple[Literal["ct", "patient"], ...]] = ("ct", "ct", "patient")
-"""Of three patients, one is scanned before and after the treatment: four studies."""
+Modality: TypeAlias = Literal["ct", "film", "cine"]
+
+Kind: TypeAlias = Literal["ct", "patient", "lateral", "ap", "films", "cine"]
+
+KINDS: Final[dict[Modality, tuple[Kind, ...]]] = {
+    "ct": ("ct", "ct", "patient"),
+    "film": ("films", "lateral", "ap"),
+    "cine": ("cine",),
+}
+"""What patients one after another are simulated as. A patient scanned, or filmed from both sides, before and after the
+treatment gives two studies."""
+
+TWICE: Final = ("patient", "films")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,65 +50,109 @@ class Case:
 
     seed: int
     folder: Path
+    modality: Modality = "ct"
 
     @property
-    def kind(self) -> Literal["ct", "patient"]:
-        """As in `vertecast simulate --kind`."""
-        return KINDS[self.seed % len(KINDS)]
+    def kind(self) -> Kind:
+        """What is simulated of the patient."""
+        kinds = KINDS[self.modality]
+        return kinds[self.seed % len(kinds)]
 
     @property
     def studies(self) -> int:
         """How many studies it gives."""
-        return 2 if self.kind == "patient" else 1
+        return 2 if self.kind in TWICE else 1
 
 
-def plan_cases(count: int, first_seed: int, folder: Path) -> list[Case]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to simulate and score.
+
+    Attributes:
+        modality: CT, radiographs or cines.
+        count: At least so many studies.
+        seed: Of the first patient.
+        out: Folder of everything written; projections have a folder of their own in it.
+        workers: Processes at the same time.
+        config: Options of the analysis, or None for the defaults.
+    """
+
+    modality: Modality
+    count: int
+    seed: int
+    out: Path
+    workers: int
+    config: Path | None
+
+    @property
+    def folder(self) -> Path:
+        """Where this modality's studies, reports and scores are."""
+        return self.out if self.modality == "ct" else self.out / f"{self.modality}s"
+
+
+def plan_cases(count: int, first_seed: int, folder: Path, modality: Modality = "ct") -> list[Case]:
     """The patients, by seed, that give at least ``count`` studies."""
     cases: list[Case] = []
     while sum(case.studies for case in cases) < count:
         seed = first_seed + len(cases)
-        cases.append(Case(seed=seed, folder=folder / f"case_{seed}"))
+        cases.append(Case(seed=seed, folder=folder / f"case_{seed}", modality=modality))
     return cases
 
 
 def simulate(case: Case) -> None:
     """Write the studies of one patient, unless an earlier run has."""
-    from vertecast.simulation.studies import simulate_case, write_study
-
     done = case.folder / "done"
     if done.is_file():
         return
-    write_study(simulate_case(case.seed, case.kind), case.folder)
+    from vertecast.simulation.cine import simulate_cine
+    from vertecast.simulation.film_studies import simulate_films
+    from vertecast.simulation.projection_studies import write_projection_study
+    from vertecast.simulation.studies import simulate_case, write_study
+
+    kind = case.kind
+    if kind == "ct" or kind == "patient":
+        write_study(simulate_case(case.seed, kind), case.folder)
+    else:
+        for study in [simulate_cine(case.seed)] if kind == "cine" else simulate_films(case.seed, kind):
+            write_projection_study(study, case.folder)
     done.write_text("", encoding="utf-8")
 
 
-def score_simulated(count: int, seed: int, out: Path, workers: int) -> int:
+def score_simulated(plan: Plan) -> int:
     """Simulate, analyse, score and print; returns the exit status."""
     from vertecast.batch import run_batch, shipped_engine
-    from vertecast.config import Config
-    from vertecast.evaluation.report import evaluate_folders
-    from vertecast.evaluation.summary import text_table
+    from vertecast.config import load_config
     from vertecast.workers import Lost, run_in_processes
 
-    config = Config().with_overrides({"batch": {"workers": workers}})
+    config = load_config(plan.config).with_overrides({"batch": {"workers": plan.workers}})
     engine = shipped_engine(config.segmentation)
-    cases = plan_cases(count, seed, out / "simulated")
-    for done, (case, result) in enumerate(run_in_processes(simulate, cases, workers), start=1):
+    cases = plan_cases(plan.count, plan.seed, plan.folder / "simulated", plan.modality)
+    for done, (case, result) in enumerate(run_in_processes(simulate, cases, plan.workers), start=1):
         if isinstance(result, Lost):
             print(f"case {case.seed}: its process ended without a word; use fewer workers", file=sys.stderr)
             return 1
         print(f"[{done}/{len(cases)}] simulated {case.seed}", flush=True)
     analysed = run_batch(
         [case.folder / "studies" for case in cases],
-        out / "analyzed",
+        plan.folder / "analyzed",
         config,
         engine,
         listener=lambda study, n, total: print(f"[{n}/{total}] {study.status} {study.study_instance_uid}", flush=True),
     )
-    results = evaluate_folders(out / "simulated", out / "analyzed", out / "scores")
-    print(f"\nHeld-out simulated studies, seeds {seed} to {cases[-1].seed}")
-    print(text_table(results))
+    table = score_table(plan)
+    print(f"\nHeld-out simulated studies, seeds {plan.seed} to {cases[-1].seed}")
+    print(table)
     return 1 if analysed.interrupted else 0
+
+
+def score_table(plan: Plan) -> str:
+    """Score what was analysed, write the scores, and return their table."""
+    from vertecast.evaluation import projections, report, summary
+
+    folders = (plan.folder / "simulated", plan.folder / "analyzed", plan.folder / "scores")
+    if plan.modality == "ct":
+        return summary.text_table(report.evaluate_folders(*folders))
+    return projections.text_table(projections.evaluate_projections(*folders))
 
 
 def score_real_images(data: Path, out: Path) -> int:
@@ -155,9 +211,9 @@ class Recorder:
     segmenter: ProjectionSegmenter
     last: ProjectionSegmentation | None = None
 
-    def segment(self, radiograph: Radiograph) -> ProjectionSegmentation:
+    def segment(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation:
         """Ask the other one."""
-        self.last = self.segmenter.segment(radiograph)
+        self.last = self.segmenter.segment(radiograph, depth_px=depth_px)
         return self.last
 
 
@@ -211,10 +267,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--simulate", type=int, metavar="N", help="score on at least N simulated studies")
+    what.add_argument("--simulate", type=int, metavar="N", help="score on at least N simulated studies of CT")
+    what.add_argument("--simulate-films", type=int, metavar="N", help="the same on radiographs")
+    what.add_argument("--simulate-cines", type=int, metavar="N", help="the same on cines")
     what.add_argument("--real", type=Path, metavar="DIR", help="score on the real images in this folder")
-    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help="seed of the first patient")
+    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help="seed of the first simulated patient")
     parser.add_argument("--workers", type=int, default=1, help="processes at the same time")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="options of the analysis of simulated studies")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(arguments)
     try:
@@ -222,7 +281,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = score_real_images(options.real, options.out)
             score_films(options.real, options.out)
             return status
-        return score_simulated(options.simulate, options.seed, options.out, options.workers)
+        counts: dict[Modality, int | None] = {
+            "ct": options.simulate, "film": options.simulate_films, "cine": options.simulate_cines
+        }  # fmt: skip
+        modality, count = next((name, count) for name, count in counts.items() if count is not None)
+        return score_simulated(
+            Plan(
+                modality=modality,
+                count=count,
+                seed=options.seed,
+                out=options.out,
+                workers=options.workers,
+                config=options.config,
+            )
+        )
     except (VertecastError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

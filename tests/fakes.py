@@ -185,7 +185,7 @@ def write_dicom(
 class BlockFilmSegmenter:
     """Finds the column of three boxes of `film_image`: the projection path without weights."""
 
-    def segment(self, radiograph: Radiograph) -> ProjectionSegmentation:
+    def segment(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation:
         """Boxes that are brighter than half of the brightest pixel; a dark picture has no view."""
         from scipy import ndimage
 

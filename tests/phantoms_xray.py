@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from pydicom import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
     SecondaryCaptureImageStorage,
     XRayAngiographicImageStorage,
     XRayRadiofluoroscopicImageStorage,
@@ -19,11 +23,22 @@ from pydicom.uid import (
 )
 
 from phantoms_dicom import found
-from vertecast.dicom.xray import ProjectionFile, choose_projection_series, projection_files
+from vertecast.dicom.discover import StudyFiles, find_studies
+from vertecast.dicom.xray import (
+    ProjectionFile,
+    ProjectionImage,
+    choose_projection_series,
+    projection_files,
+    read_projection,
+)
+from vertecast.images import Fluoroscopy, Radiograph
 
 ROWS, COLUMNS = 120, 96
 BONE = slice(45, 52)
 """Columns of the spine."""
+
+TOP = 1023
+"""Largest value of 10 bits."""
 
 CLASSES = {
     "CR": ComputedRadiographyImageStorage,
@@ -102,3 +117,52 @@ def only_file(image: Dataset, folder: Path) -> ProjectionFile:
     """The one thing to analyse in a data set."""
     (file,) = files(save_one(image, folder))
     return file
+
+
+def read(image: Dataset, folder: Path, **options: float) -> ProjectionImage:
+    """Read a data set through a file."""
+    return read_projection(only_file(image, folder), **options)
+
+
+def radiograph(image: Dataset, folder: Path) -> Radiograph:
+    """Read a single image through a file."""
+    result = read(image, folder).image
+    assert isinstance(result, Radiograph)
+    return result
+
+
+def cine(count: int = 6, **attributes: Any) -> Dataset:
+    """A cine of ``count`` frames whose spine moves by a column a frame."""
+    return projection(np.stack([TOP - film(shift) for shift in range(count)]), "XA", **attributes)
+
+
+def as_fluoroscopy(result: ProjectionImage) -> Fluoroscopy:
+    """The cine of what was read."""
+    assert isinstance(result.image, Fluoroscopy)
+    return result.image
+
+
+def compressed(values: np.ndarray, fragments: int, offsets: bool) -> Dataset:
+    """A cine in JPEG baseline, each frame in several fragments."""
+    frames = []
+    for frame in values:
+        buffer = io.BytesIO()
+        Image.fromarray((frame / 4).astype(np.uint8)).save(buffer, "JPEG", quality=95)
+        frames.append(buffer.getvalue() + b"\0" * (buffer.tell() % 2))
+    image = projection(values, "XA")
+    image.BitsAllocated = image.BitsStored = 8
+    image.HighBit = 7
+    image.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    image.PixelData = encapsulate(frames, fragments_per_frame=fragments, has_bot=offsets)
+    image["PixelData"].is_undefined_length = True
+    image["PixelData"].VR = "OB"
+    return image
+
+
+def read_picture_at(path: Path, **options: float) -> ProjectionImage:
+    """Read a PNG or JPEG file, or the only film of a folder."""
+    (study,) = find_studies([path])
+    assert isinstance(study, StudyFiles)
+    chosen, _ = choose_projection_series(study)
+    (file,) = projection_files(chosen[0])
+    return read_projection(file, **options)

@@ -266,6 +266,7 @@ def run_job(job: Job) -> StudyRun:
                 result.labels,
                 job.folder,
                 films=[(film.series_instance_uid, film.radiograph, film.labels) for film in result.films],
+                strips=[film.strip for film in result.films if film.strip is not None],
             )
             (job.folder / FINGERPRINT_NAME).write_text(job.fingerprint + "\n", encoding="ascii")
     except BundleError:

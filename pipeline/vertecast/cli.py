@@ -172,15 +172,28 @@ def simulate(
     cases: Annotated[int, typer.Option(min=1, metavar="N", help="How many patients.")] = 1,
     seed: Annotated[int, typer.Option(min=0, metavar="S", help="The same seed gives the same patients.")] = 0,
     kind: Annotated[
-        Literal["ct", "patient"], typer.Option(help="ct: one CT study each; patient: before and after treatment.")
+        Literal["ct", "patient", "lateral", "ap", "films", "cine"],
+        typer.Option(
+            help="ct: one CT study each; patient: CT before and after treatment; lateral, ap: one radiograph; "
+            "films: lateral and AP before and after treatment; cine: fluoroscopy of a treatment."
+        ),
     ] = "ct",
 ) -> None:
-    """Write simulated CT studies as DICOM, with their truth."""
-    from vertecast.simulation.studies import simulate_case, write_study
+    """Write simulated studies as DICOM, with their truth."""
+    from vertecast.simulation import cine, film_studies, studies
+    from vertecast.simulation.projection_studies import write_projection_study
 
     with _clear_errors():
         for number in range(cases):
-            for folder in write_study(simulate_case(seed + number, kind), out):
+            folders: tuple[Path, ...]
+            if kind == "ct" or kind == "patient":
+                folders = studies.write_study(studies.simulate_case(seed + number, kind), out)
+            elif kind == "cine":
+                folders = (write_projection_study(cine.simulate_cine(seed + number), out),)
+            else:
+                films = film_studies.simulate_films(seed + number, kind)
+                folders = tuple(write_projection_study(study, out) for study in films)
+            for folder in folders:
                 typer.echo(f"[{number + 1}/{cases}] {folder}")
 
 

@@ -190,7 +190,7 @@ class CineFinding:
         series_instance_uid: Of the cine.
         frame_rate: Frames per second, or why it is unknown.
         first_cement_frame: First frame of the cement that stayed.
-        growth: A point per frame that was read, in their order.
+        growth: A point per frame that was looked at, a few a second, and per frame that could not be used.
         first_suspected_leak_frame: First frame of the first leak that stayed; its place stands under ``leaks``.
     """
 
@@ -259,3 +259,8 @@ class StudyReport:
     further_cines: tuple[CineFinding, ...] = ()
     limits: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def cines(self) -> tuple[CineFinding, ...]:
+        """All cines, the one that shows most first."""
+        return () if self.cine is None else (self.cine, *self.further_cines)

@@ -11,6 +11,7 @@ from PIL import Image
 from fakes import BlockFilmSegmenter, BlockSegmenter, write_film
 from vertecast.config import Config
 from vertecast.dicom.discover import StudyFiles, find_studies
+from vertecast.images import Radiograph
 from vertecast.reports import drawing
 from vertecast.reports.films import render_films
 from vertecast.reports.outputs import write_study
@@ -36,3 +37,20 @@ def test_bodies_are_outlined_where_they_lie_and_the_page_shows_them(tmp_path: Pa
     written = write_study(result.report, None, None, tmp_path / "out", films=films)
     assert "images/film_1.png" in written
     assert "data:image/png" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_labels_of_a_film_are_written_with_its_series_and_frame(case, tmp_path: Path) -> None:
+    film_labels = np.zeros((40, 30), dtype=np.uint8)
+    film_labels[2:5, 3:9], film_labels[5:7, 3:9], film_labels[20:22, 1] = 200, 201, 210
+    blank = Radiograph(
+        intensity=np.ones((40, 30), np.float32), valid=np.ones((40, 30), dtype=bool), frame_number=7
+    )  # fmt: skip
+    films = [("1.2.8", blank, np.zeros_like(film_labels)), ("1.2.9", blank, film_labels)]
+    folder = tmp_path / "out"
+    assert {"labels_1.png", "labels_2.png"} <= set(write_study(case.report, None, None, folder, films=films))
+    with Image.open(folder / "labels_2.png") as picture:
+        assert (picture.mode, picture.text) == ("L", {"SeriesInstanceUID": "1.2.9", "FrameNumber": "7"})
+        written = np.asarray(picture)
+    np.testing.assert_array_equal(written, np.select([film_labels == n for n in (200, 201, 210)], [1, 2, 3]))
+    write_study(case.report, None, None, folder, films=films[:1])
+    assert not (folder / "labels_2.png").exists()

@@ -12,6 +12,7 @@ from pydicom import Dataset
 
 from vertecast.dicom.aperture import find_field
 from vertecast.dicom.greyscale import Polarity, decide, grey_values, header_polarity, picture_score, saturated
+from vertecast.dicom.markers import find_markers
 from vertecast.dicom.picture_files import read_picture
 from vertecast.dicom.projection_files import ProjectionFile, projection_files
 from vertecast.dicom.projection_frames import FrameFile
@@ -171,12 +172,13 @@ def _read_dicom(file: ProjectionFile, spacing_mm: float | None) -> ProjectionIma
 def _prepare(
     frames: FrameFile, file: ProjectionFile, spacing: ProjectionSpacing | None, view: View | None
 ) -> tuple[_Reading, tuple[str, ...]]:
-    """Decide field and polarity on frames spread over the cine."""
+    """Decide field, burned-in letters and polarity on frames spread over the cine."""
     header = FrameHeader(dataset=frames.dataset, frame=file.frames[0])
     field, notes = header_field(header, frames.shape)
     ask_picture = field is None or float(field.mean()) >= OPEN_FIELD
     chosen = np.unique(np.linspace(0, len(file.frames) - 1, SAMPLED_FRAMES).round().astype(int))
     fields: list[Valid | None] = []
+    lettered: list[Valid] = []
     scores: list[float] = []
     blank = 0
     for index in chosen:
@@ -189,6 +191,7 @@ def _prepare(
             continue
         found = find_field(values) if ask_picture else None
         fields.append(found)
+        lettered.append(find_markers(values))
         scores.append(picture_score(values, valid if found is None else valid & found))
     if not scores:
         raise UnsupportedError(f"{frames.name}: every pixel has the same value; the image is empty or saturated")
@@ -197,6 +200,10 @@ def _prepare(
     common, moves = _common_field(fields)
     if common is not None:
         field = common if field is None else field & common
+    # Letters stay where they are; what a few frames show in their shape may be a needle on its way.
+    letters = np.mean(lettered, axis=0) > 0.5
+    if letters.any():
+        field = ~letters if field is None else field & ~letters
     if moves:
         notes += ("the collimator moves during the cine; its edge is looked for in every frame",)
     claim = header_polarity(header, file.modality)
@@ -257,7 +264,8 @@ def _read_picture_file(file: ProjectionFile, spacing_mm: float | None) -> Projec
     if float(values.min()) == float(values.max()):
         raise UnsupportedError(f"{file.source}: every pixel has the same value; the picture is empty")
     field = find_field(values)
-    valid = ~coloured if field is None else field & ~coloured
+    valid = ~(coloured | find_markers(values))
+    valid = valid if field is None else field & valid
     claim = Polarity(bone_is_high=True, is_firm=False, source="the way radiographs are shown")
     bone_is_high, notes = decide(claim, picture_score(values, valid))
     intensity = values if bone_is_high else -values

@@ -1,38 +1,40 @@
 """A cine, frame by frame: bodies followed, cement told from what was there before, its growth, the first leak.
 
-Live or from a file it is the same: `CineAnalyzer.push` takes one frame, `CineAnalyzer.finish` sums up. What is kept
-does not grow with the number of frames, but for one number per frame of the growth curve.
+Live or from a file it is the same: `CineAnalyzer.push` takes one frame, `CineAnalyzer.finish` sums up. The motion of
+the spine is followed through every frame; bodies and cement are looked for a few times a second, which is all that
+their change asks for, and are carried along in between. What is kept does not grow with the number of frames, but for
+one number per look of the growth curve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
-from vertecast.anatomy import Compartment
 from vertecast.geometry import FloatArray
 from vertecast.images import ProjectionSegmentation, Radiograph, View
 from vertecast.measurement.cine_baseline import Baseline
-from vertecast.measurement.cine_motion import Motion, MotionFollower
-from vertecast.measurement.cine_tracks import Tracker
+from vertecast.measurement.cine_course import Course, LeakKey
+from vertecast.measurement.cine_motion import Motion, MotionFollower, spine_window
+from vertecast.measurement.cine_tracks import Tracker, center_of
 from vertecast.measurement.counting import check_operator_level
 from vertecast.measurement.projection import NO_SPINE
 from vertecast.measurement.projection_bodies import BoolImage, Plane, PlaneBody, plane_body, plane_of
 from vertecast.measurement.projection_cement import ProjectedCement, assign_cement, body_outlines, cement_pixels
 from vertecast.measurement.projection_leaks import find_projection_leaks
 from vertecast.measurement.projection_levels import assign_projection_levels
-from vertecast.results import CineFinding, GrowthPoint, LeakFinding, LevelAssignment, Measured, NotMeasured, Quantity
+from vertecast.results import CineFinding, LeakFinding, LevelAssignment, Measured, NotMeasured, Quantity
 
-CEMENT_FRAMES: Final = 4
-LEAK_FRAMES: Final = 5
-"""Cement, and a leak, count once they were seen in this many frames; their first frame is the first of these. At 7.5
-frames a second that is half a second, within which noise and a passing needle change and cement does not."""
+LOOK_S: Final = 0.4
+"""Time between two looks at the bodies and the cement. Cement advances by about a millimetre in it."""
 
-FORGIVEN_FRAMES: Final = 2
-"""Frames in a row that may miss what counts in the frames around them."""
+LOOK_FRAMES: Final = 3
+"""Frames between two looks where the file gives no time of its frames."""
+
+FIRST_LOOKS: Final = 5
+"""So many frames in a row are looked at first: bodies are sure, and the baseline is made, before anything moves on."""
 
 SATURATED_SHARE: Final = 0.5
 
@@ -42,15 +44,20 @@ LOST: Final = NotMeasured(reason="the frame does not fit to those before: the mo
 ANOTHER_SHAPE: Final = NotMeasured(reason="the frame has another size than those before")
 NO_SPINE_SEEN: Final = NotMeasured(reason=NO_SPINE)
 NO_BODY_YET: Final = NotMeasured(reason="no vertebral body was followed long enough yet")
-NO_FRAME: Final = NotMeasured(reason="no frame was read")
-ONE_FRAME: Final = NotMeasured(reason="a single frame is no cine")
-ALL_ALIKE: Final = NotMeasured(reason="all frames are alike")
-NO_RATE: Final = NotMeasured(reason="the file gives no time of its frames")
+
+
+class Segment(Protocol):
+    """Finds bodies, cement and metal in a frame; ``depth_px`` is the depth of its bodies, once that is known."""
+
+    def __call__(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrackedBody:
-    """One body in one frame; ``number`` stays with it. ``points_px`` (6, 2) as in `ProjectionSegmentation`."""
+    """One body in one frame; ``number`` stays with it. ``points_px`` (6, 2) as in `ProjectionSegmentation`.
+
+    ``seen``: it was found in the last look, and not only expected where it was before.
+    """
 
     number: int
     level: str
@@ -65,18 +72,21 @@ class FrameResult:
 
     Attributes:
         frame_number: From 1.
+        looked_at: Bodies and cement were looked for in this frame; else they are those of the last look, moved.
         unusable: Why the frame was not used, or None.
         view: What the picture shows.
         shift_px: Shift of the spine against the first frame, (column, row).
         motion_quality: Correlation with what was seen before, from 0 to 1.
-        bodies: Bodies followed, cranial first, also those missed in this frame.
+        bodies: Bodies followed, cranial first, also those missed in the last look.
         cement_area: mm2, or share of a body's mean area where mm do not hold.
         cement_seen: Cement is there, and stayed.
-        leaks: Suspected leaks that stayed, as far as this frame shows them.
+        leaks: Suspected leaks that stayed, as far as the last look shows them.
         cement: Pixels of cement (rows, columns), bool, or None for an unusable frame.
+        leaked: Those of them that lie outside the outline of their body.
     """
 
     frame_number: int
+    looked_at: bool = False
     unusable: NotMeasured | None = None
     view: View | None = None
     shift_px: tuple[float, float] = (0.0, 0.0)
@@ -86,23 +96,15 @@ class FrameResult:
     cement_seen: bool = False
     leaks: tuple[LeakFinding, ...] = ()
     cement: BoolImage | None = None
+    leaked: BoolImage | None = None
 
 
-@dataclass(slots=True)
-class _Run:
-    """Something seen in several frames: the first of them, how many, and how many in a row lack it since."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Look:
+    """The last look: its result, and the points of the bodies it found (n, 6, 2) as they lie in the first frame."""
 
-    first: int
-    evidence: LeakFinding | None = None
-    count: int = 0
-    missed: int = 0
-    confirmed: bool = False
-
-    def step(self, needed: int, *, is_seen: bool) -> bool:
-        """Count a frame; False where the run has ended without being confirmed."""
-        self.count, self.missed = self.count + is_seen, 0 if is_seen else self.missed + 1
-        self.confirmed = self.confirmed or self.count >= needed
-        return self.confirmed or self.missed <= FORGIVEN_FRAMES
+    result: FrameResult
+    points: FloatArray
 
 
 class CineAnalyzer:
@@ -120,7 +122,7 @@ class CineAnalyzer:
 
     def __init__(
         self,
-        segment: Callable[[Radiograph], ProjectionSegmentation],
+        segment: Segment,
         *,
         series_instance_uid: str,
         frame_rate: float | None = None,
@@ -134,23 +136,76 @@ class CineAnalyzer:
         self._lowest = lowest
         self._motion = MotionFollower()
         self._tracker = Tracker()
+        self._course = Course()
         self._baseline: Baseline | None = None
-        self._last: Radiograph | None = None
-        self._alike = True
-        self._unusable: dict[NotMeasured, int] = {}
-        self._growth: list[GrowthPoint] = []
-        self._cement: _Run | None = None
-        self._leaks: dict[tuple[int, Compartment], _Run] = {}
+        self._frame: Radiograph | None = None
+        self._shift_px = np.zeros(2)
+        self._look: _Look | None = None
+        self._looks = 0
+        self._since_look = 0
 
     def push(self, frame: Radiograph) -> FrameResult:
         """Take in the next frame. A frame that cannot be used is answered with its reason, and changes nothing."""
         reason = self._refusal(frame)
         if reason is not None:
             return self._refused(frame, reason)
-        found = self._segment(frame)
+        self._since_look += 1
+        look = self._look
+        if look is None or self._looks < FIRST_LOOKS or self._since_look >= self._stride:
+            return self._look_at(frame)
+        motion = self._motion.follow(frame, window=spine_window(look.points + self._shift_px, frame.shape))
+        if motion.is_lost:
+            return self._refused(frame, LOST)
+        self._shift_px = motion.shift_px
+        self._course.pass_over()
+        return _carried(look.result, frame, motion)
+
+    @property
+    def leaks(self) -> tuple[LeakFinding, ...]:
+        """Suspected leaks that stayed, in the order of their first frames; the evidence is that first frame."""
+        return self._course.leaks
+
+    @property
+    def marked_frames(self) -> frozenset[int]:
+        """First frames of the cement and of every leak that is there or may stay."""
+        return self._course.marked_frames
+
+    def finish(self) -> CineFinding:
+        """Sum up the frames so far."""
+        return self._course.finish(self._uid, self._frame_rate)
+
+    @property
+    def _stride(self) -> int:
+        """Frames from one look to the next."""
+        rate = self._frame_rate
+        return LOOK_FRAMES if rate is None or not np.isfinite(rate) or rate <= 0 else max(round(LOOK_S * rate), 1)
+
+    def _refusal(self, frame: Radiograph) -> NotMeasured | None:
+        """Why a frame shows nothing that could be used."""
+        if self._frame is not None and frame.shape != self._frame.shape:
+            return ANOTHER_SHAPE
+        values = frame.intensity[frame.valid]
+        if not len(values) or not np.isfinite(values).all() or float(np.ptp(values)) == 0:
+            return BLANK
+        if frame.saturated is not None and float(frame.saturated[frame.valid].mean()) > SATURATED_SHARE:
+            return SATURATED
+        if self._frame is not None and self._course.all_alike:
+            self._course.all_alike = bool(np.array_equal(frame.intensity, self._frame.intensity))
+        self._frame = frame
+        return None
+
+    def _refused(self, frame: Radiograph, reason: NotMeasured) -> FrameResult:
+        self._course.refuse(frame.frame_number, reason)
+        return FrameResult(frame_number=frame.frame_number, unusable=reason, cement_area=reason)
+
+    def _look_at(self, frame: Radiograph) -> FrameResult:
+        """Find the bodies and the cement of a frame."""
+        found = self._segment(frame, depth_px=self._tracker.depth_px())
         if found.view is None:
             return self._refused(frame, NO_SPINE_SEEN)
-        motion = self._motion.follow(frame, window=_spine_window(found))
+        points = np.asarray(found.points_px, dtype=np.float64).reshape(-1, 6, 2)
+        points = points[np.isfinite(points).all(axis=(1, 2))]
+        motion = self._motion.follow(frame, window=spine_window(points, frame.shape))
         if motion.is_lost:
             return self._refused(frame, LOST)
         plane = plane_of(frame.spacing)
@@ -159,65 +214,10 @@ class CineAnalyzer:
         if self._baseline is None:
             self._baseline = Baseline(frame.shape)
         cement = self._baseline.present_cement(frame, cement_pixels(frame, found), motion.shift_px)
-        return self._measure(frame, (found, seen), motion, plane, cement)
-
-    @property
-    def leaks(self) -> tuple[LeakFinding, ...]:
-        """Suspected leaks that stayed, in the order of their first frames; the evidence is that first frame."""
-        runs = sorted((run for run in self._leaks.values() if run.confirmed), key=lambda run: run.first)
-        return tuple(run.evidence for run in runs if run.evidence is not None)
-
-    def finish(self) -> CineFinding:
-        """Sum up the frames so far."""
-        return CineFinding(
-            series_instance_uid=self._uid,
-            frame_rate=self._rate(),
-            first_cement_frame=self._first(self._cement, "cement"),
-            growth=tuple(self._growth),
-            first_suspected_leak_frame=self._first(
-                min((run for run in self._leaks.values() if run.confirmed), key=lambda run: run.first, default=None),
-                "leak",
-            ),
-        )
-
-    def _rate(self) -> float | NotMeasured:
-        usable = self._frame_rate is not None and np.isfinite(self._frame_rate) and self._frame_rate > 0
-        return self._frame_rate if usable and self._frame_rate is not None else NO_RATE
-
-    def _first(self, run: _Run | None, what: str) -> int | NotMeasured:
-        """First frame of something, or why there is none."""
-        frames = len(self._growth)
-        if frames == 0:
-            return NO_FRAME
-        used = frames - sum(self._unusable.values())
-        if used == 0:
-            return max(self._unusable, key=lambda reason: self._unusable[reason])
-        if frames == 1:
-            return ONE_FRAME
-        if self._alike:
-            return ALL_ALIKE
-        if run is not None and run.confirmed:
-            return run.first
-        return NotMeasured(reason=f"no {what} seen in {used} frames")
-
-    def _refusal(self, frame: Radiograph) -> NotMeasured | None:
-        """Why a frame shows nothing that could be used."""
-        if self._last is not None and frame.shape != self._last.shape:
-            return ANOTHER_SHAPE
-        values = frame.intensity[frame.valid]
-        if not len(values) or not np.isfinite(values).all() or float(np.ptp(values)) == 0:
-            return BLANK
-        if frame.saturated is not None and float(frame.saturated[frame.valid].mean()) > SATURATED_SHARE:
-            return SATURATED
-        if self._last is not None and self._alike:
-            self._alike = bool(np.array_equal(frame.intensity, self._last.intensity))
-        self._last = frame
-        return None
-
-    def _refused(self, frame: Radiograph, reason: NotMeasured) -> FrameResult:
-        self._unusable[reason] = self._unusable.get(reason, 0) + 1
-        self._growth.append(GrowthPoint(frame_number=frame.frame_number, area=reason))
-        return FrameResult(frame_number=frame.frame_number, unusable=reason, cement_area=reason)
+        result = self._measure(frame, (found, seen), motion, plane, cement)
+        self._shift_px, self._looks, self._since_look = motion.shift_px, self._looks + 1, 0
+        self._look = _Look(result=result, points=points - motion.shift_px)
+        return result
 
     def _measure(
         self,
@@ -237,68 +237,79 @@ class CineAnalyzer:
         outlines = body_outlines(bodies, _numbered(found, order), plane, frame.shape)
         owned = assign_cement(cement, outlines, bodies, plane)
         area = _area(owned, bodies, plane)
-        self._growth.append(GrowthPoint(frame_number=frame.frame_number, area=area))
-        self._count_cement(frame.frame_number, is_seen=bool(owned.treated))
-        leaks = self._count_leaks(frame, found.view, (owned, bodies, levels), plane)
+        leaks = self._suspected(frame, found.view, (owned, bodies, levels), plane)
+        self._course.look(frame.frame_number, area, leaks, has_cement=bool(owned.treated))
         return FrameResult(
             frame_number=frame.frame_number,
+            looked_at=True,
             view=found.view,
             shift_px=(float(motion.shift_px[0]), float(motion.shift_px[1])),
             motion_quality=motion.quality,
             bodies=tuple(
                 TrackedBody(
                     number=track.number, level=level.name, points_px=p, seen=track.number in seen,
-                    center_px=(float(p[[0, 2, 3, 5], 0].mean()), float(p[[0, 2, 3, 5], 1].mean())),
+                    center_px=_pair(center_of(p)),
                 )
                 for track, level, p in zip(tracks, levels, points, strict=True)
             ),
             cement_area=area,
-            cement_seen=self._cement is not None and self._cement.confirmed,
-            leaks=leaks,
+            cement_seen=self._course.cement_stays,
+            leaks=tuple(leak for key, leak in leaks.items() if self._course.stays(key)),
             cement=owned.owner > 0,
+            leaked=(owned.owner > 0) & (owned.outline != owned.owner),
         )  # fmt: skip
 
-    def _count_cement(self, frame_number: int, *, is_seen: bool) -> None:
-        if self._cement is None and is_seen:
-            self._cement = _Run(first=frame_number)
-        if self._cement is not None and not self._cement.step(CEMENT_FRAMES, is_seen=is_seen):
-            self._cement = None
-
-    def _count_leaks(
+    def _suspected(
         self,
         frame: Radiograph,
         view: View,
         found: tuple[ProjectedCement, list[PlaneBody | NotMeasured], list[LevelAssignment]],
         plane: Plane,
-    ) -> tuple[LeakFinding, ...]:
-        """Follow every leak by its body and compartment. Returns those of this frame that are confirmed."""
+    ) -> dict[LeakKey, LeakFinding]:
+        """Leaks suspected in one frame, by body and compartment."""
         owned, bodies, levels = found
         tracks = self._tracker.confirmed()
-        now = find_projection_leaks(
+        leaks = find_projection_leaks(
             owned, bodies, levels, (), plane, view=view, series_instance_uid=self._uid,
             frame_number=frame.frame_number, confidences=[min(t.confidence, 1.0) for t in tracks],
         )  # fmt: skip
         numbers = {level.name: track.number for level, track in zip(levels, tracks, strict=True)}
-        current = {(numbers[leak.level], leak.compartment): leak for leak in now}
-        for key, leak in current.items():
-            self._leaks.setdefault(key, _Run(first=frame.frame_number, evidence=leak))
-        for key, run in list(self._leaks.items()):
-            if not run.step(LEAK_FRAMES, is_seen=key in current):
-                del self._leaks[key]
-        return tuple(leak for key, leak in current.items() if key in self._leaks and self._leaks[key].confirmed)
+        return {(numbers[leak.level], leak.compartment): leak for leak in leaks}
 
 
-def _spine_window(found: ProjectionSegmentation) -> BoolImage | None:
-    """The band of the picture that the bodies lie in, wide enough for a shift; None where there is none."""
-    bodies = np.asarray(found.points_px, dtype=np.float64).reshape(-1, 6, 2)
-    bodies = bodies[np.isfinite(bodies).all(axis=(1, 2))]
-    if not len(bodies):
+def _carried(last: FrameResult, frame: Radiograph, motion: Motion) -> FrameResult:
+    """The result of the last look, moved to where the spine is now."""
+    step = motion.shift_px - last.shift_px
+    return replace(
+        last,
+        frame_number=frame.frame_number,
+        looked_at=False,
+        shift_px=_pair(motion.shift_px),
+        motion_quality=motion.quality,
+        bodies=tuple(
+            replace(body, points_px=body.points_px + step, center_px=_pair(body.center_px + step))
+            for body in last.bodies
+        ),
+        cement=_moved(last.cement, step),
+        leaked=_moved(last.leaked, step),
+    )
+
+
+def _moved(mask: BoolImage | None, shift_px: FloatArray) -> BoolImage | None:
+    """A mask moved by whole pixels (column, row)."""
+    if mask is None:
         return None
-    points, size = bodies.reshape(-1, 2), float(np.median(np.linalg.norm(bodies[:, 2] - bodies[:, 0], axis=1)))
-    window = np.zeros(found.instance.shape, dtype=bool)
-    (left, top), (right, bottom) = points.min(axis=0) - size, points.max(axis=0) + size
-    window[max(int(top), 0) : max(int(bottom), 0) + 1, max(int(left), 0) : max(int(right), 0) + 1] = True
-    return window
+    moved = np.zeros_like(mask)
+    to, start = [], []
+    for size, shift in zip(mask.shape, np.rint(shift_px[::-1]).astype(int), strict=True):
+        to.append(slice(max(shift, 0), max(size + min(shift, 0), 0)))
+        start.append(slice(max(-shift, 0), max(size - max(shift, 0), 0)))
+    moved[tuple(to)] = mask[tuple(start)]
+    return moved
+
+
+def _pair(values: FloatArray) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
 
 
 def _numbered(found: ProjectionSegmentation, order: dict[int, int]) -> ProjectionSegmentation:

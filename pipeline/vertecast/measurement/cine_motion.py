@@ -86,6 +86,17 @@ class MotionFollower:
         return Motion(shift_px=shift * factor, quality=max(quality, 0.0))
 
 
+def spine_window(points_px: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+    """The part of a picture that bodies (n, 6, 2) lie in, wide enough for a shift; None where there is no body."""
+    if not len(points_px):
+        return None
+    size = float(np.median(np.linalg.norm(points_px[:, 2] - points_px[:, 0], axis=1)))
+    (left, top), (right, bottom) = points_px.min(axis=(0, 1)) - size, points_px.max(axis=(0, 1)) + size
+    window = np.zeros(shape, dtype=bool)
+    window[max(int(top), 0) : max(int(bottom), 0) + 1, max(int(left), 0) : max(int(right), 0) + 1] = True
+    return window
+
+
 def local_contrast(
     frame: Radiograph, factor: int, window: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.float32]:

@@ -28,10 +28,10 @@ SMOOTHING: Final = 0.3
 """Weight of the newest points against those before: noise falls to 0.4, and a bend is followed within three frames."""
 
 CONFIRMED: Final = 3
-"""Frames that a body must be seen in before it counts."""
+"""Looks that a body must be seen in before it counts."""
 
-FORGOTTEN: Final = 10
-"""A body that was not confirmed is forgotten after this many frames without it."""
+FORGOTTEN: Final = 4
+"""A body that was not confirmed is forgotten after this many looks without it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -119,6 +119,13 @@ class Tracker:
                 track.votes[levels[n].name, levels[n].source] += max(round(100 * levels[n].confidence), 1)
         self.tracks = [t for t in self.tracks if t.is_confirmed or t.missed < FORGOTTEN]
         return seen
+
+    def depth_px(self) -> float | None:
+        """Typical depth of the bodies that count; None while there are none."""
+        tracks = [track for track in self.tracks if track.is_confirmed]
+        if not tracks:
+            return None
+        return float(np.median([np.linalg.norm(t.points[[2, 5]] - t.points[[0, 3]], axis=1).mean() for t in tracks]))
 
     def confirmed(self) -> list[Track]:
         """Every body that counts, cranial first."""

@@ -80,6 +80,42 @@ def new_figure(cuts: Sequence[Cut]) -> Figure:
     return figure
 
 
+def film_figure(
+    grey: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], aspect: float, long_side_px: int
+) -> tuple[Figure, Axes]:
+    """A figure filled by one film, with coloured cement, leaks (dashed) and metal.
+
+    Args:
+        grey: Picture (rows, columns).
+        labels: Label map of cement, leaks and metal (rows, columns).
+        aspect: Height of its pixels over their width.
+        long_side_px: Longest side of the picture.
+
+    Returns:
+        The figure and its axes, (column, row) of the film.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows, columns = grey.shape
+    scale = long_side_px / max(rows * aspect, columns) / DPI
+    figure = Figure(figsize=(columns * scale, rows * aspect * scale), dpi=DPI, facecolor="black")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.imshow(tinted(grey, labels), aspect="auto", interpolation="bilinear")
+    for label, colour in _FILLS.items():
+        # A tint alone is lost on bright bone; a border of the picture closes the lines that reach it.
+        inside = np.pad(labels == label, 1).astype(np.float32)
+        if inside.any():
+            style = "dashed" if label == anatomy.CEMENT_LEAKED_LABEL else "solid"
+            places = np.arange(-1, columns + 1), np.arange(-1, rows + 1)
+            axes.contour(*places, inside, levels=[0.5], colors=[colour], linewidths=[1.1], linestyles=[style])
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(rows - 0.5, -0.5)
+    return figure, axes
+
+
 def shaded(volume: Volume | None, cut: Cut, found: LabelCut) -> npt.NDArray[np.uint8]:
     """(rows, columns, 3) colours: the windowed CT under translucent cement, leaks and metal."""
     shape = cut.points_lps_mm.shape[:2]

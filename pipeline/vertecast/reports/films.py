@@ -28,20 +28,9 @@ def render_films(films: Sequence[MeasuredFilm], report: StudyReport) -> dict[str
 
 def _render(film: MeasuredFilm, report: StudyReport) -> Picture:
     """One film with everything that was found on it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     uid, radiograph, labels = film
-    rows, columns = radiograph.shape
     aspect = 1.0 if radiograph.spacing is None else radiograph.spacing.row_mm / radiograph.spacing.column_mm
-    scale = _LONG_SIDE_PX / max(rows * aspect, columns) / drawing.DPI
-    figure = Figure(figsize=(columns * scale, rows * aspect * scale), dpi=drawing.DPI, facecolor="black")
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.set_axis_off()
-    axes.imshow(drawing.tinted(_grey(radiograph), labels), aspect="auto", interpolation="bilinear")
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(rows - 0.5, -0.5)
+    figure, axes = drawing.film_figure(grey(radiograph, labels), labels, aspect, _LONG_SIDE_PX)
     bodies = [v for v in report.vertebrae if v.series_instance_uid == uid and v.center_px is not None]
     for body in bodies:
         colour = drawing.FRACTURED if wording.is_fractured(body) else drawing.BODY
@@ -52,19 +41,28 @@ def _render(film: MeasuredFilm, report: StudyReport) -> Picture:
             axes.plot(outline[:-1, 0], outline[:-1, 1], "o", color=drawing.POINT, markersize=1.8)
         assert body.center_px is not None
         drawing.write(axes, *body.center_px, _name(body), ha="center", va="center", color=colour, bold=True)
-    view = next((s.view for s in report.series if s.series_instance_uid == uid), None) or "unknown"
+    series = next((one for one in report.series if one.series_instance_uid == uid), None)
+    view = wording.VIEWS.get((series and series.view) or "", "unknown")
+    is_cine = series is not None and series.kind == "cine"
+    kind = f"Frame {radiograph.frame_number} of a cine" if is_cine else "Radiograph"
     span = f"{bodies[0].level} to {bodies[-1].level}" if bodies else "no body found"
-    return Picture(png=drawing.png_bytes(figure), alt=f"Radiograph, {view} view, {span}, bodies outlined.")
+    frame = f", frame {radiograph.frame_number}" if is_cine else ""
+    return Picture(
+        png=drawing.png_bytes(figure),
+        alt=f"{kind}, {view} view, {span}, bodies outlined.",
+        caption=(f"Series {wording.series_number(report, uid)}, {view} view{frame}",),
+    )
 
 
-def _grey(radiograph: Radiograph) -> npt.NDArray[np.uint8]:
+def grey(radiograph: Radiograph, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Grey values (rows, columns) with bone bright; what does not show the patient is dark."""
-    shown = radiograph.intensity[radiograph.valid]
+    # Much cement or metal would darken everything else, and more so from frame to frame of a cine.
+    shown = radiograph.intensity[radiograph.valid & (labels == 0)]
     if not len(shown):
         return np.zeros(radiograph.shape, dtype=np.uint8)
     low, high = np.percentile(shown, _WINDOW)
-    grey = np.clip((radiograph.intensity - low) / max(float(high - low), 1e-6), 0, 1) * 255
-    return np.asarray(np.where(radiograph.valid, grey, 0.3 * grey), dtype=np.uint8)
+    shades = np.clip((radiograph.intensity - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    return np.asarray(np.where(radiograph.valid, shades, 0.3 * shades), dtype=np.uint8)
 
 
 def _outline(points: SixPointsPx) -> list[PixelPoint]:

@@ -11,15 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
 from vertecast.errors import OutputError
 from vertecast.images import Mask, Volume
 from vertecast.reports import document, index, labels, page, pictures, summary
 from vertecast.reports.films import MeasuredFilm, render_films
+from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.results import StudyReport
 
 REPORT_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
 LABELS_NAME: Final = "labels_1.nii.gz"
+FILM_LABELS_NAME: Final = "labels_{number}.png"
+"""Labels of the n-th measured film, numbered like its picture ``film_<n>``."""
+FILM_NUMBERS: Final = {CEMENT_INSIDE_LABEL: 1, CEMENT_LEAKED_LABEL: 2, METAL_LABEL: 3}
+"""Numbers in the label pictures of films: cement inside a body's outline, cement outside, metal."""
 IMAGES_FOLDER: Final = "images"
 """Places kept for later: report.pdf, sr.dcm, seg_<n>.dcm, capture_<n>.dcm, fhir.json."""
 _OWN_PATTERNS: Final = (
@@ -29,6 +37,7 @@ _OWN_PATTERNS: Final = (
     "capture_*.dcm",
     "fhir.json",
     "labels_*.nii.gz",
+    "labels_*.png",
     IMAGES_FOLDER,
 )
 
@@ -41,6 +50,7 @@ def write_study(
     *,
     canal: Mask | None = None,
     films: Sequence[MeasuredFilm] = (),
+    strips: Sequence[Filmstrip] = (),
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -54,6 +64,7 @@ def write_study(
         directory: Folder of the study.
         canal: Spinal canal for the pictures, where known.
         films: Projections that were measured, each with its series and its labels.
+        strips: A few frames of each cine.
 
     Returns:
         Names of the files written, relative to ``directory``.
@@ -65,6 +76,7 @@ def write_study(
     document.validate(content)
     shown = dict(pictures.render_pictures(volume, label_mask, report, canal=canal)) if label_mask is not None else {}
     shown.update(render_films(films, report))
+    shown.update(render_strips(strips, report.cines))
     with _as_output_error(directory), _replacing(directory) as fresh:
         if shown:
             (fresh / IMAGES_FOLDER).mkdir()
@@ -72,9 +84,26 @@ def write_study(
             (fresh / IMAGES_FOLDER / f"{name}.png").write_bytes(picture.png)
         if label_mask is not None:
             labels.write_nifti(label_mask, fresh / LABELS_NAME)
+        for number, film in enumerate(films, start=1):
+            _write_film_labels(film, fresh / FILM_LABELS_NAME.format(number=number))
         (fresh / PAGE_NAME).write_text(page.write_page(report, shown), encoding="utf-8")
         (fresh / REPORT_NAME).write_text(_json_text(content), encoding="utf-8")
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
+
+
+def _write_film_labels(film: MeasuredFilm, path: Path) -> None:
+    """Write the labels of a film (rows, columns) as 8-bit grey PNG; its text chunks say of which series and frame."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    series_instance_uid, radiograph, film_labels = film
+    numbers = np.zeros(256, dtype=np.uint8)
+    for label, number in FILM_NUMBERS.items():
+        numbers[label] = number
+    source = PngInfo()
+    source.add_text("SeriesInstanceUID", series_instance_uid)
+    source.add_text("FrameNumber", str(radiograph.frame_number))
+    Image.fromarray(numbers[film_labels]).save(path, pnginfo=source)
 
 
 def write_run(directory: Path, run: summary.RunSummary) -> None:

@@ -32,11 +32,15 @@ _LEAK_REACH_MM: Final = 40.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A PNG and the text that stands for it. ``level`` is set for a picture of one vertebra."""
+    """A PNG and the text that stands for it.
+
+    ``level`` is set for a picture of one vertebra; ``caption`` holds the lines to print below it, if any.
+    """
 
     png: bytes
     alt: str
     level: str | None = None
+    caption: tuple[str, ...] = ()
 
 
 Pictures: TypeAlias = Mapping[str, Picture]

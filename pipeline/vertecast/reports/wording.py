@@ -21,6 +21,9 @@ COMPARTMENT_PHRASES: Final[Mapping[Compartment, str]] = {
     Compartment.NEEDLE_TRACT: "along the needle tract",
     Compartment.DISTANT: "far from the vertebra",
 }
+VIEWS: Final[Mapping[str, str]] = {"lateral": "lateral", "ap": "AP", "oblique": "oblique"}
+"""Views as the reader writes them."""
+
 _UNIT_SIGNS: Final = {"deg": "°", "[hnsf'U]": "HU", "mm2": "mm²", "1": ""}
 _DECIMALS: Final = {"mm": 1, "deg": 1, "mL": 1, "mm2": 0, "[hnsf'U]": 0, "1": 2}
 _LOST_PLACE: Final = {"wedge": "anterior loss", "biconcave": "middle loss", "crush": "height loss"}
@@ -123,7 +126,7 @@ def headline(report: StudyReport) -> tuple[Sentence, ...]:
 def summary(report: StudyReport) -> tuple[str, ...]:
     """What the headline leaves open: the rest of the spine, borderline grades, and what could not be measured."""
     if not report.vertebrae:
-        return ("No vertebra was measured.",)
+        return ("No vertebra was measured.", *_unseen_leaks(report))
     graded = [v for v in report.vertebrae if not isinstance(v.genant_grade, NotMeasured)]
     fractured = sum(map(is_fractured, graded))
     found = f"{len(report.vertebrae)} {'vertebra' if len(report.vertebrae) == 1 else 'vertebrae'}"
@@ -140,7 +143,15 @@ def summary(report: StudyReport) -> tuple[str, ...]:
     lines += [f"{levels} not graded: {reason}." for reason, levels in by_reason(missing)]
     if any(v.level_source == "unknown" for v in report.vertebrae):
         lines.append("Levels are unknown: vertebrae are numbered from the top, V1 first.")
-    return tuple(lines)
+    return (*lines, *_unseen_leaks(report))
+
+
+def _unseen_leaks(report: StudyReport) -> tuple[str, ...]:
+    """What a projection without a suspected leak does not say."""
+    kinds = {series.kind for series in report.series if series.status == "analyzed"}
+    if not kinds & {"radiograph", "cine"} or any(leak.suspected for leak in report.leaks):
+        return ()
+    return ("No leak is suspected on the films. That is not no leak: what films miss stands under Limits.",)
 
 
 def by_reason(items: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

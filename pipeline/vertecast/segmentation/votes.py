@@ -69,6 +69,8 @@ def find_bodies(body: Array, ribs: Array, offset_px: Array, valid: npt.NDArray[n
         offset_px: (12, rows, columns) votes for the six points, column and row of each in turn.
         valid: Pixels that show the patient.
     """
+    from scipy import ndimage
+
     rows, columns = np.nonzero(body >= BODY_PROBABILITY)
     if len(rows) < LEAST_PIXELS:
         return []
@@ -82,6 +84,7 @@ def find_bodies(body: Array, ribs: Array, offset_px: Array, valid: npt.NDArray[n
     distance = np.linalg.norm(votes[:, None] - centers[None], axis=2)
     owner = np.where(distance.min(axis=1) < REACH_SHARE * depth, distance.argmin(axis=1), -1)
     counts = np.bincount(owner[owner >= 0], minlength=len(centers))
+    edge = valid & ~ndimage.binary_erosion(valid, border_value=0)
     found = []
     for n, count in enumerate(counts):
         own = owner == n
@@ -90,7 +93,7 @@ def find_bodies(body: Array, ribs: Array, offset_px: Array, valid: npt.NDArray[n
         pixels = (rows[own], columns[own])
         at = np.stack([columns[own], rows[own]], axis=1)
         middle, spread = _points(points[:, :, own].transpose(2, 0, 1), at, weight[own])
-        border = _touches_border(middle, pixels, valid)
+        border = _touches_border(middle, pixels, valid, edge)
         if count < LEAST_AREA_SHARE * np.median(counts) and not border:
             continue
         doubt = float(np.mean(spread)) * np.sqrt(INDEPENDENT_VOTES) / max(depth, 1.0)
@@ -144,17 +147,17 @@ def _mean(values: FloatArray, share: FloatArray) -> FloatArray:
 
 
 def _touches_border(
-    points: FloatArray, pixels: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]], valid: npt.NDArray[np.bool_]
+    points: FloatArray,
+    pixels: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
+    valid: npt.NDArray[np.bool_],
+    edge: npt.NDArray[np.bool_],
 ) -> bool:
     """True where a point lies outside what the picture shows, or more than a few pixels lie at its edge."""
-    from scipy import ndimage
-
     column, row = np.round(points).astype(int).T
     rows, columns = valid.shape
     inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
     if not inside.all() or not valid[row, column].all():
         return True
-    edge = ~ndimage.binary_erosion(valid, border_value=0)
     return bool(edge[pixels].sum() > 0.02 * len(pixels[0]))
 
 

@@ -67,18 +67,25 @@ class XraySegmenter:
         bundle = XrayBundle.open(folder)
         return cls(bundle=bundle, net=bundle.load())
 
-    def segment(self, radiograph: Radiograph) -> ProjectionSegmentation:
-        """Find the vertebral bodies and what belongs to them. A picture without a spine has no body and no view."""
+    def segment(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation:
+        """Find the vertebral bodies and what belongs to them. A picture without a spine has no body and no view.
+
+        Args:
+            radiograph: The picture.
+            depth_px: Depth of its bodies in columns where that is known, as in a cine: one look is enough then.
+        """
         aspect = 1.0
         if radiograph.spacing is not None:
             aspect = radiograph.spacing.row_mm / radiograph.spacing.column_mm
         rows, columns = radiograph.shape
+        largest = LARGEST_LONG_SIDE_PX / max(rows * aspect, columns)
         scale = FIRST_LONG_SIDE_PX / max(rows * aspect, columns)
+        if depth_px is not None:
+            scale = min(WANTED_DEPTH_PX / depth_px, largest)
         seen, bodies = self._look(radiograph, (scale * aspect, scale))
-        if bodies:
+        if bodies and depth_px is None:
             depth = float(np.median([body.depth_px for body in bodies]))
             if not DEPTH_RANGE_PX[0] <= depth <= DEPTH_RANGE_PX[1]:
-                largest = LARGEST_LONG_SIDE_PX / max(rows * aspect, columns)
                 again = min(scale * WANTED_DEPTH_PX / depth, largest)
                 closer, found = self._look(radiograph, (again * aspect, again))
                 if len(found) >= len(bodies) - 1:

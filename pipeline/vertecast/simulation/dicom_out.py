@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.dataset import FileDataset, FileMetaDataset
 
+    from vertecast.simulation.spine import Spine
     from vertecast.simulation.studies import SimulatedCase, SimulatedScan
 
 UID_NAMESPACE: Final = uuid.UUID("5f4b5a0e-9a0d-4c6b-8f5c-6d1d0a2b7c31")
 RESCALE_INTERCEPT: Final = -1024
 IMPLEMENTATION_NAME: Final = "VERTECAST_SIM"
-DATES: Final = {"pre": "20240108", "post": "20240116"}
+DATES: Final = {"pre": "20240108", "during": "20240112", "post": "20240116"}
 """Invented days of the studies: a fixed date keeps the files the same for the same seed."""
 
 LUMBAR_PART: Final = "LSPINE"
@@ -48,26 +49,43 @@ def write_ct_series(case: SimulatedCase, scan: SimulatedScan, folder: Path) -> N
         image.save_as(folder / f"CT{number:04d}.dcm", enforce_file_format=True)
 
 
-def _common_dataset(case: SimulatedCase, scan: SimulatedScan) -> Dataset:
-    """Everything that the slices of the series share."""
+def identity_dataset(seed: int, spine: Spine, phase: str, study_instance_uid: str) -> Dataset:
+    """Patient, study and equipment of any simulated image.
+
+    Args:
+        seed: Names the invented patient.
+        spine: Age and sex.
+        phase: A key of `DATES`.
+        study_instance_uid: UID of the study.
+    """
     from pydicom import Dataset
 
-    spine, settings = case.phantom.spine, scan.settings
-    date = DATES[scan.phase]
+    date = DATES[phase]
     age = round(spine.age_years)
     common = Dataset()
     common.SpecificCharacterSet = "ISO_IR 192"
-    common.PatientName = f"Phantom^{case.seed:06d}"
-    common.PatientID = f"PHANTOM{case.seed:06d}"
+    common.PatientName = f"Phantom^{seed:06d}"
+    common.PatientID = f"PHANTOM{seed:06d}"
     common.PatientBirthDate = f"{int(date[:4]) - age}0101"
     common.PatientSex = spine.sex
     common.PatientAge = f"{age:03d}Y"
-    common.StudyInstanceUID = scan.study_instance_uid
+    common.StudyInstanceUID = study_instance_uid
     common.StudyDate = common.SeriesDate = common.AcquisitionDate = common.ContentDate = date
     common.StudyTime = common.SeriesTime = common.AcquisitionTime = common.ContentTime = "100000"
     common.ReferringPhysicianName = ""
-    common.StudyID = f"{case.seed % 10**6}{scan.phase.upper()}"
+    common.StudyID = f"{seed % 10**6}{phase.upper()}"
     common.AccessionNumber = ""
+    common.Manufacturer = "Vertecast"
+    common.ManufacturerModelName = "simulation"
+    common.SoftwareVersions = IMPLEMENTATION_NAME
+    common.ImageComments = "Simulated image of an invented patient"
+    return common
+
+
+def _common_dataset(case: SimulatedCase, scan: SimulatedScan) -> Dataset:
+    """Everything that the slices of the series share."""
+    settings = scan.settings
+    common = identity_dataset(case.seed, case.phantom.spine, scan.phase, scan.study_instance_uid)
     common.StudyDescription = f"Simulated spine CT, {scan.phase} treatment"
     common.Modality = "CT"
     common.SeriesInstanceUID = scan.series_instance_uid
@@ -79,15 +97,11 @@ def _common_dataset(case: SimulatedCase, scan: SimulatedScan) -> Dataset:
     if scan.volume.frame_of_reference_uid is not None:
         common.FrameOfReferenceUID = scan.volume.frame_of_reference_uid
     common.PositionReferenceIndicator = ""
-    common.Manufacturer = "Vertecast"
-    common.ManufacturerModelName = "simulation"
-    common.SoftwareVersions = IMPLEMENTATION_NAME
     common.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     common.AcquisitionNumber = 1
     common.KVP = f"{settings.kvp:g}"
     common.ConvolutionKernel = KERNEL_NAMES[settings.kernel]
     common.GantryDetectorTilt = f"{settings.tilt_deg:.3f}"
-    common.ImageComments = "Simulated image of an invented patient"
     _add_geometry(common, scan)
     _add_pixel_description(common, scan)
     return common
@@ -97,10 +111,10 @@ def _add_geometry(common: Dataset, scan: SimulatedScan) -> None:
     columns = scan.volume.lps_from_index[:3, :3]
     row_direction, column_direction = geometry.unit(columns[:, 0]), geometry.unit(columns[:, 1])
     spacing = scan.volume.spacing_mm
-    common.PixelSpacing = [_decimal(spacing[1]), _decimal(spacing[0])]
-    common.ImageOrientationPatient = [_decimal(v) for v in (*row_direction, *column_direction)]
-    common.SliceThickness = _decimal(scan.settings.slice_thickness_mm)
-    common.SpacingBetweenSlices = _decimal(scan.settings.slice_spacing_mm)
+    common.PixelSpacing = [decimal(spacing[1]), decimal(spacing[0])]
+    common.ImageOrientationPatient = [decimal(v) for v in (*row_direction, *column_direction)]
+    common.SliceThickness = decimal(scan.settings.slice_thickness_mm)
+    common.SpacingBetweenSlices = decimal(scan.settings.slice_spacing_mm)
 
 
 def _add_pixel_description(common: Dataset, scan: SimulatedScan) -> None:
@@ -122,16 +136,16 @@ def _add_pixel_description(common: Dataset, scan: SimulatedScan) -> None:
 def _slice_dataset(common: Dataset, scan: SimulatedScan, k: int, number: int) -> FileDataset:
     """The complete dataset of one slice, not yet compressed."""
     from pydicom.dataset import FileDataset
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
     position = geometry.apply(scan.volume.lps_from_index, [0.0, 0.0, float(k)])
     instance_uid = deterministic_uid(scan.series_instance_uid, number)
-    image = FileDataset("", common.copy(), file_meta=_file_meta(instance_uid), preamble=b"\0" * 128)
+    image = FileDataset("", common.copy(), file_meta=file_meta(CTImageStorage, instance_uid), preamble=b"\0" * 128)
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.SOPClassUID, image.SOPInstanceUID = image.file_meta.MediaStorageSOPClassUID, instance_uid
     image.InstanceNumber = number
-    image.ImagePositionPatient = [_decimal(v) for v in position]
-    image.SliceLocation = _decimal(position[2])
+    image.ImagePositionPatient = [decimal(v) for v in position]
+    image.SliceLocation = decimal(position[2])
     stored_type = np.int16 if image.PixelRepresentation else np.uint16
     stored = np.asarray(scan.volume.hu[:, :, k].T, dtype=np.int32) - RESCALE_INTERCEPT
     image.PixelData = np.ascontiguousarray(stored.astype(stored_type)).tobytes()
@@ -139,19 +153,20 @@ def _slice_dataset(common: Dataset, scan: SimulatedScan, k: int, number: int) ->
     return image
 
 
-def _file_meta(instance_uid: str) -> FileMetaDataset:
+def file_meta(sop_class_uid: str, instance_uid: str) -> FileMetaDataset:
+    """File meta information of one image (PS3.10 7.1)."""
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import UID, CTImageStorage
+    from pydicom.uid import UID
 
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(instance_uid)
     meta.ImplementationClassUID = UID(deterministic_uid("implementation"))
     meta.ImplementationVersionName = IMPLEMENTATION_NAME
     return meta
 
 
-def _decimal(value: float) -> str:
+def decimal(value: float) -> str:
     """A decimal string of at most 16 characters (PS3.5 6.2)."""
     text = f"{float(value):.6f}".rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text

@@ -209,7 +209,8 @@ def angiogram(image: Image, rng: np.random.Generator) -> Image:
                     turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.2)
                     buds.append((at, heading + turn, radius * rng.uniform(0.5, 0.9), left * rng.uniform(0.4, 0.9)))
     shadow = ndimage.gaussian_filter(np.sqrt(np.minimum(filled, 1)), 0.7)
-    return np.clip(image + rng.uniform(0.15, 0.7) * shadow, 0, 1).astype(np.float32)
+    darkened: Image = np.clip(image + rng.uniform(0.15, 0.7) * shadow, 0, 1).astype(np.float32)
+    return darkened
 
 
 def collimate(image: Image, rng: np.random.Generator, *, rate: float = 0.45) -> tuple[Image, npt.NDArray[np.bool_]]:

@@ -13,6 +13,7 @@ from vertecast.errors import InputError
 from vertecast.images import Fluoroscopy, ProjectionSegmentation, Radiograph
 from vertecast.measurement.cine import CineAnalyzer
 from vertecast.measurement.projection import NO_SPINE, ProjectionMeasurement, combine_views, measure_projection
+from vertecast.reports.filmstrip import Filmstrip
 from vertecast.results import (
     CementFinding,
     CineFinding,
@@ -22,6 +23,7 @@ from vertecast.results import (
     SeriesResult,
     StudyReport,
 )
+from vertecast.workflow.filmstrip import FilmstripCollector
 from vertecast.workflow.result import Film, ProjectionSegmenter, StudyResult, numbered_after, phase_of
 
 SAMPLED_SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -38,7 +40,11 @@ class _Measured:
     film: Film
     segmentation: ProjectionSegmentation
     warnings: tuple[str, ...]
-    cine: CineFinding | None = None
+
+    @property
+    def cine(self) -> CineFinding | None:
+        """The course of a cine."""
+        return None if self.film.strip is None else self.film.strip.cine
 
 
 def analyze_projections(
@@ -101,12 +107,14 @@ def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmen
         lowest=config.analysis.lowest,
         modality="fluoroscopy" if image.modality in ("XA", "RF") else "radiograph",
     )
-    cine = None
+    strip = None
     if isinstance(image.image, Fluoroscopy) and measurement.view is not None:
-        cine, leaks = _follow(image.image, image.series_instance_uid, config, segmenter)
+        strip, leaks = _follow(image.image, image.series_instance_uid, config, segmenter)
         measurement = replace(measurement, leaks=_with_cement(leaks, measurement) or measurement.leaks)
-    film = Film(series_instance_uid=image.series_instance_uid, radiograph=radiograph, labels=measurement.labels)
-    return _Measured(measurement=measurement, film=film, segmentation=segmentation, warnings=image.warnings, cine=cine)
+    film = Film(
+        series_instance_uid=image.series_instance_uid, radiograph=radiograph, labels=measurement.labels, strip=strip
+    )
+    return _Measured(measurement=measurement, film=film, segmentation=segmentation, warnings=image.warnings)
 
 
 def _clearest_frame(cine: Fluoroscopy, segmenter: ProjectionSegmenter) -> tuple[Radiograph, ProjectionSegmentation]:
@@ -120,8 +128,8 @@ def _clearest_frame(cine: Fluoroscopy, segmenter: ProjectionSegmenter) -> tuple[
 
 def _follow(
     cine: Fluoroscopy, series_instance_uid: str, config: Config, segmenter: ProjectionSegmenter
-) -> tuple[CineFinding, tuple[LeakFinding, ...]]:
-    """The course of a cine, frame after frame."""
+) -> tuple[Filmstrip, tuple[LeakFinding, ...]]:
+    """The course of a cine, frame after frame, with a few of its frames; and the leaks that stayed."""
     times = cine.frame_time_ms
     rate = None
     if times is not None and len(times) > 1 and times[-1] > times[0]:
@@ -129,9 +137,12 @@ def _follow(
     analyzer = CineAnalyzer(
         segmenter.segment, series_instance_uid=series_instance_uid, frame_rate=rate, lowest=config.analysis.lowest
     )
+    collector = FilmstripCollector()
     for number in range(1, cine.frame_count + 1):
-        analyzer.push(cine.read(number))
-    return analyzer.finish(), analyzer.leaks
+        frame = cine.read(number)
+        collector.push(frame, analyzer.push(frame), analyzer.marked_frames)
+    found = analyzer.finish()
+    return Filmstrip(cine=found, frames=collector.finish(found)), analyzer.leaks
 
 
 def _with_cement(leaks: Sequence[LeakFinding], measurement: ProjectionMeasurement) -> tuple[LeakFinding, ...]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from vertecast.config import AnalysisOptions
 from vertecast.images import Mask, ProjectionSegmentation, Radiograph, Segmentation, Volume
+from vertecast.reports.filmstrip import Filmstrip
 from vertecast.results import CementFinding, LeakFinding, StudyReport
 
 Phase: TypeAlias = Literal["pre", "intra", "post", "unknown"]
@@ -28,8 +29,11 @@ class Segmenter(Protocol):
 class ProjectionSegmenter(Protocol):
     """What finds the vertebrae on a projection. The shipped one is `vertecast.segmentation.xray.XraySegmenter`."""
 
-    def segment(self, radiograph: Radiograph) -> ProjectionSegmentation:
-        """Find bodies, cement and metal; a picture without a spine has no body and no view."""
+    def segment(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation:
+        """Find bodies, cement and metal; a picture without a spine has no body and no view.
+
+        ``depth_px``: depth of its bodies in columns, where that is known.
+        """
         ...
 
 
@@ -41,11 +45,13 @@ class Film:
         series_instance_uid: Of the image.
         radiograph: The image; of a cine the frame that was measured.
         labels: Cement inside and leaked, metal, numbers of ``labels_<n>.nii.gz`` (rows, columns).
+        strip: Of a cine, a few of its frames.
     """
 
     series_instance_uid: str
     radiograph: Radiograph
     labels: npt.NDArray[np.uint8]
+    strip: Filmstrip | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,0 +1,105 @@
+"""Every score of simulated projection studies, over all images and by view, and what was not measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, get_args
+
+from vertecast.evaluation import metrics
+from vertecast.evaluation.agreement import GENANT_GRADES, Estimate
+from vertecast.evaluation.datasets import PLACES
+from vertecast.evaluation.projections.bodies import BODY_SCORES, RATIO_PLACES, Ratio, sagittal
+from vertecast.evaluation.projections.cement import CEMENT_SCORES, shown_leaks
+from vertecast.evaluation.projections.cines import CINE_SCORES
+from vertecast.evaluation.projections.found import FoundBody
+from vertecast.evaluation.projections.score import Images
+from vertecast.evaluation.projections.scoring import ImageScore
+from vertecast.images import View
+from vertecast.results import NotMeasured, Place
+
+SCORES: Final = (*BODY_SCORES, *CEMENT_SCORES, *CINE_SCORES)
+VIEWS: Final[tuple[View, ...]] = get_args(View)
+ALL_VIEWS: Final = "all"
+
+MISSED: Final = "missed"
+"""Stands for the compartment of a leak that was not suspected."""
+
+
+def _height(place: Place) -> Callable[[FoundBody], object]:
+    return lambda body: body.heights.get(place)
+
+
+def _ratio(name: Ratio) -> Callable[[FoundBody], object]:
+    return lambda body: body.ratios[name]
+
+
+_QUANTITIES: Final[Mapping[str, Callable[[FoundBody], object]]] = {
+    **{f"{place} height in mm": _height(place) for place in PLACES},
+    **{f"{place} / posterior height": _ratio(name) for name, place in RATIO_PLACES.items()},
+    "wedge angle": lambda body: body.wedge_angle,
+    "Genant grade": lambda body: body.genant_grade,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionResults:
+    """Scored studies (the images of each) and every score of `SCORES` by its key, over "all" views and by view."""
+
+    studies: tuple[tuple[ImageScore, ...], ...]
+    estimates: Mapping[str, Mapping[str, Estimate]]
+
+    @property
+    def images(self) -> tuple[ImageScore, ...]:
+        """Every image."""
+        return tuple(image for study in self.studies for image in study)
+
+
+def summarize_projections(studies: Sequence[tuple[ImageScore, ...]]) -> ProjectionResults:
+    """Compute every score over all views and by view; the bootstrap takes some seconds for many studies."""
+    by_view: dict[str, list[Images]] = {ALL_VIEWS: [images for images in studies if images]}
+    for view in VIEWS:
+        of_view = ([image for image in images if image.truth.view == view] for images in studies)
+        by_view[view] = [images for images in of_view if images]
+    return ProjectionResults(
+        studies=tuple(studies),
+        estimates={score.key: {view: score.of(chosen) for view, chosen in by_view.items()} for score in SCORES},
+    )
+
+
+def abstentions(images: Images) -> dict[str, dict[str, Any]]:
+    """For each quantity of the complete bodies found on lateral views: how many were measured, and why not."""
+    found = [body for _, body in sagittal(images)]
+    result = {}
+    for name, value_of in _QUANTITIES.items():
+        reasons = Counter(value.reason for value in map(value_of, found) if isinstance(value, NotMeasured))
+        missing = reasons.total()
+        result[name] = {
+            "measured": len(found) - missing,
+            "not_measured": missing,
+            "reasons": dict(reasons.most_common()),
+        }
+    return result
+
+
+def genant_confusion(images: Images) -> list[list[int]]:
+    """Complete bodies on lateral views by true grade (rows 0 to 3) and found grade (0 to 3, not graded, missed)."""
+    table = metrics.confusion([], [], GENANT_GRADES + 2)
+    for body in (body for image in images if image.truth.view == "lateral" for body in image.complete):
+        if body.found is None:
+            column = GENANT_GRADES + 1
+        else:
+            grade = body.found.genant_grade
+            column = GENANT_GRADES if isinstance(grade, NotMeasured) else grade
+        table[body.truth.grade, column] += 1
+    rows: list[list[int]] = table[:GENANT_GRADES].tolist()
+    return rows
+
+
+def compartment_confusion(images: Images) -> dict[str, dict[str, int]]:
+    """Leaks that show in an image, counted in each, by their true compartment and the one suspected or "missed"."""
+    table: dict[str, Counter[str]] = {}
+    for leak in (leak for image in images for views in shown_leaks([image]) for leak in views):
+        table.setdefault(leak.truth.compartment, Counter())[leak.found or MISSED] += 1
+    return {true: dict(found.most_common()) for true, found in sorted(table.items())}
