@@ -1,7 +1,9 @@
 """Time and memory of ``vertecast analyze``, from DICOM to report, in a fresh process each time.
 
 ``python scripts/benchmark.py`` simulates a CT of 512 × 512 × 300 voxels and analyses it; ``--study DIR`` takes a study
-at hand instead. The figures hold for the machine that is printed with them. Exit status: 0 done, 1 something failed.
+at hand instead. ``--projections`` simulates a radiograph of 2,000 × 2,500 pixels and a cine of 512 × 512 instead, and
+times them once the weights are loaded. The figures hold for the machine that is printed with them. Exit status: 0 done,
+1 something failed.
 """
 
 from __future__ import annotations
@@ -31,6 +33,15 @@ WALL_LIMIT_S: Final = 25.0
 PEAK_LIMIT_GIB: Final = 4.0
 HELP_LIMIT_S: Final = 0.5
 """What the project promises on two cores."""
+
+RADIOGRAPH_LIMIT_S: Final = 2.0
+CINE_LIMIT_HZ: Final = 30.0
+PROJECTION_LIMIT_GIB: Final = 2.0
+"""The same of radiographs and cines, after start-up."""
+
+RADIOGRAPH_SIZE_MM: Final = (400.0, 320.0)
+RADIOGRAPH_PIXEL_MM: Final = 0.16
+CINE_S: Final = 12.0
 
 PACKAGES: Final = ("torch", "numpy", "scipy")
 
@@ -65,6 +76,55 @@ def make_study(folder: str) -> None:
         raise SystemExit(f"the simulated scan has {len(slices)} slices, {SLICES} are needed; raise BODIES_IN_VIEW")
     for cranial in slices[: len(slices) - SLICES]:
         cranial.unlink()
+
+
+def make_projections(folder: str) -> None:
+    """Write a radiograph and a cine; runs in a process of its own."""
+    from vertecast.simulation.cine import CineSettings, simulate_cine
+    from vertecast.simulation.film_studies import FilmSettings, simulate_films
+    from vertecast.simulation.projection_studies import write_projection_study
+
+    height, width = RADIOGRAPH_SIZE_MM
+    settings = FilmSettings(
+        height_mm=(height, height), width_mm=(width, width), pixel_mm=(RADIOGRAPH_PIXEL_MM, RADIOGRAPH_PIXEL_MM)
+    )
+    (film,) = simulate_films(SEED, "lateral", settings)
+    cine = simulate_cine(SEED, CineSettings(seconds=(CINE_S, CINE_S)), content="cement")
+    for name, study in (("radiograph", film), ("cine", cine)):
+        write_projection_study(study, Path(folder) / name)
+
+
+def time_projections(folder: Path, runs: int) -> dict[str, Any]:
+    """Analyse a radiograph and a cine in this process, once to start up and then as often as is asked."""
+    import resource
+
+    from vertecast.batch import shipped_engine
+    from vertecast.config import Config
+    from vertecast.dicom.discover import StudyFiles, find_studies
+    from vertecast.dicom.xray import choose_projection_series, projection_files, read_projection
+    from vertecast.images import Fluoroscopy
+    from vertecast.workflow.projection import analyze_projections
+
+    config = Config()
+    load = shipped_engine(config.segmentation).load_projection
+    if load is None:
+        raise RuntimeError("this installation has no model bundle for radiographs")
+    segmenter = load(config.segmentation)
+    found: dict[str, Any] = {}
+    for name in ("radiograph", "cine"):
+        (study,) = (s for s in find_studies([folder / name / "studies"]) if isinstance(s, StudyFiles))
+        (series,), _ = choose_projection_series(study)
+        image = read_projection(projection_files(series)[0]).image
+        seconds = []
+        for _ in range(runs + 1):
+            started = time.perf_counter()
+            analyze_projections(study, config, lambda: segmenter)
+            seconds.append(time.perf_counter() - started)
+        frames = image.frame_count if isinstance(image, Fluoroscopy) else 1
+        shape = image.read(1).shape if isinstance(image, Fluoroscopy) else image.shape
+        found[name] = {"rows": shape[0], "columns": shape[1], "frames": frames, "seconds": seconds[1:]}
+    found["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
+    return found
 
 
 def measure(command: Sequence[str]) -> Run:
@@ -129,13 +189,17 @@ def benchmark(study: Path, runs: int) -> dict[str, Any]:
     }
 
 
-def print_result(result: Mapping[str, Any]) -> None:
-    """The figures as text: the median of the runs against what is promised, and the largest memory."""
-    about = result["machine"]
+def print_machine(about: Mapping[str, Any]) -> None:
+    """What the figures hold for."""
     print(
         f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, load {about['load_before']} before"
     )
     print(", ".join(f"{name} {about[name]}" for name in ("python", *PACKAGES)))
+
+
+def print_result(result: Mapping[str, Any]) -> None:
+    """The figures as text: the median of the runs against what is promised, and the largest memory."""
+    print_machine(result["machine"])
     wall = statistics.median(run["wall_s"] for run in result["analyze"])
     cpu = statistics.median(run["cpu_s"] for run in result["analyze"])
     peak = max(run["peak_gib"] for run in result["analyze"])
@@ -146,6 +210,18 @@ def print_result(result: Mapping[str, Any]) -> None:
     print(f"  --help  {help_s:7.2f} s    {_verdict(help_s, HELP_LIMIT_S)}")
 
 
+def print_projections(result: Mapping[str, Any]) -> None:
+    """The same for radiographs and cines."""
+    print_machine(result["machine"])
+    film, cine = result["radiograph"], result["cine"]
+    seconds, rate = statistics.median(film["seconds"]), cine["frames"] / statistics.median(cine["seconds"])
+    print(f"radiograph {film['rows']} × {film['columns']}, weights loaded, median of {len(film['seconds'])}:")
+    print(f"  wall    {seconds:7.2f} s    {_verdict(seconds, RADIOGRAPH_LIMIT_S)}")
+    print(f"cine {cine['rows']} × {cine['columns']}, {cine['frames']} frames:")
+    print(f"  rate    {rate:7.1f} /s   ≥{CINE_LIMIT_HZ:g} {'reached' if rate >= CINE_LIMIT_HZ else 'missed'}")
+    print(f"  memory  {result['peak_gib']:7.2f} GiB  {_verdict(result['peak_gib'], PROJECTION_LIMIT_GIB)}   (largest)")
+
+
 def _verdict(value: float, limit: float) -> str:
     return f"≤{limit:g} {'reached' if value <= limit else 'missed'}"
 
@@ -153,25 +229,29 @@ def _verdict(value: float, limit: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=Path, metavar="DIR", help="a study at hand, instead of a simulated one")
+    parser.add_argument("--study", type=Path, metavar="DIR", help="a CT study at hand, instead of a simulated one")
     parser.add_argument("--runs", type=int, default=3, help="fresh processes")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON too")
+    parser.add_argument("--projections", action="store_true", help="a radiograph and a cine instead of a CT")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        study = options.study
-        if study is None:
-            maker = multiprocessing.get_context("spawn").Process(target=make_study, args=(folder,))
+        make = make_projections if options.projections else make_study
+        if options.study is None:
+            maker = multiprocessing.get_context("spawn").Process(target=make, args=(folder,))
             maker.start()
             maker.join()
             if maker.exitcode:
                 return 1
-            study = Path(folder) / "studies"
         try:
-            result = benchmark(study, options.runs)
+            if options.projections:
+                result = {"machine": machine(), **time_projections(Path(folder), options.runs)}
+                print_projections(result)
+            else:
+                result = benchmark(options.study or Path(folder) / "studies", options.runs)
+                print_result(result)
         except RuntimeError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-    print_result(result)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

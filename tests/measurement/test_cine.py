@@ -15,7 +15,7 @@ from vertecast.measurement import cine, cine_course
 from vertecast.measurement.cine import FIRST_LOOKS, CineAnalyzer, FrameResult
 from vertecast.results import CineFinding, NotMeasured, Quantity
 
-EVERY = 3
+EVERY = 4
 """Frames between looks at 7.5 frames a second."""
 
 SHAPE = (240, 200)
@@ -183,12 +183,12 @@ def test_first_cement_growth_and_first_leak(leaking) -> None:  # type: ignore[no
     assert looks == [*range(1, FIRST_LOOKS), *range(FIRST_LOOKS, 45, EVERY)]
     assert [p.frame_number for p in finding.growth] == looks
     areas = {p.frame_number: p.area for p in finding.growth}
-    for k in (20, 29, 41):
+    for k in (21, 29, 41):
         truth = np.count_nonzero(scene.masks(k)[0]) * 0.49
         assert isinstance(areas[k], Quantity)
         assert areas[k].unit == "mm2"
         assert areas[k].value == pytest.approx(truth, rel=0.12)
-    assert [areas[k].value for k in looks if 5 <= k < scene.cement_from] == [0.0] * 4
+    assert [areas[k].value for k in looks if 5 <= k < scene.cement_from] == [0.0] * 3
     (leak,) = analyzer.leaks
     assert (leak.level, leak.compartment, leak.suspected) == ("L3", Compartment.DISC_SUPERIOR, True)
     assert leak.evidence.frame_number == finding.first_suspected_leak_frame

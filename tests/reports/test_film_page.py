@@ -93,7 +93,7 @@ def make_case() -> FilmCase:
 def test_the_page_of_films_is_whole_and_needs_nothing_else(film_case: FilmCase, tmp_path: Path) -> None:
     written = write_study(film_case.report, None, None, tmp_path / "x", films=film_case.films, strips=film_case.strips)
     numbers = [frame.frame_number for frame in film_case.strips[0].frames]
-    assert 6 <= len(numbers) <= 8
+    assert 5 <= len(numbers) <= 8
     assert {f"images/cine_1_frame_{number}.png" for number in numbers} <= set(written)
     text = (tmp_path / "x" / "report.html").read_text(encoding="utf-8")
     checked = Checker(text)

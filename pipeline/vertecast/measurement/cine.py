@@ -27,7 +27,7 @@ from vertecast.measurement.projection_leaks import find_projection_leaks
 from vertecast.measurement.projection_levels import assign_projection_levels
 from vertecast.results import CineFinding, LeakFinding, LevelAssignment, Measured, NotMeasured, Quantity
 
-LOOK_S: Final = 0.4
+LOOK_S: Final = 0.5
 """Time between two looks at the bodies and the cement. Cement advances by about a millimetre in it."""
 
 LOOK_FRAMES: Final = 3

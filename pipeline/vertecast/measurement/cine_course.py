@@ -14,7 +14,7 @@ from vertecast.results import CineFinding, GrowthPoint, LeakFinding, Measured, N
 CEMENT_LOOKS: Final = 3
 LEAK_LOOKS: Final = 3
 """Cement, and a leak, count once they were seen in this many looks; their first frame is that of the first of these.
-Looks are 0.4 s apart: within a second noise and a passing needle change, and cement does not."""
+Looks are half a second apart: within a second noise and a passing needle change, and cement does not."""
 
 FORGIVEN_LOOKS: Final = 1
 """Looks in a row that may miss what counts in the looks around them."""

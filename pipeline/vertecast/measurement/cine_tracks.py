@@ -121,11 +121,11 @@ class Tracker:
         return seen
 
     def depth_px(self) -> float | None:
-        """Typical depth of the bodies that count; None while there are none."""
-        tracks = [track for track in self.tracks if track.is_confirmed]
-        if not tracks:
+        """Typical depth of the bodies so far; None while there are none."""
+        if not self.tracks:
             return None
-        return float(np.median([np.linalg.norm(t.points[[2, 5]] - t.points[[0, 3]], axis=1).mean() for t in tracks]))
+        points = np.array([track.points for track in self.tracks])
+        return float(np.median(np.linalg.norm(points[:, [2, 5]] - points[:, [0, 3]], axis=2)))
 
     def confirmed(self) -> list[Track]:
         """Every body that counts, cranial first."""

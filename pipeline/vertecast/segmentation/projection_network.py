@@ -7,6 +7,7 @@ PVNet, CVPR 2019).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -62,14 +63,23 @@ def box_mean(x: Tensor, size: int) -> Tensor:
 
     By running sums: its cost does not grow with the square, as that of pooling does.
     """
+    half = size // 2
     for axis in (2, 3):
-        at = torch.arange(x.shape[axis], device=x.device)
-        first, last = (at - size // 2).clamp(min=0), (at + size // 2 + 1).clamp(max=x.shape[axis])
-        sums = nn.functional.pad(x.cumsum(axis), (0, 0, 1, 0) if axis == 2 else (1, 0))
-        count = (last - first).to(x.dtype)
-        total = sums.index_select(axis, last) - sums.index_select(axis, first)
+        length = x.shape[axis]
+        sums = x.cumsum(axis)
+        before = torch.zeros_like(sums.narrow(axis, 0, 1)).expand(*_with(sums.shape, axis, half + 1))
+        after = sums.narrow(axis, length - 1, 1).expand(*_with(sums.shape, axis, half))
+        sums = torch.cat([before, sums, after], dim=axis)
+        at = torch.arange(length, device=x.device)
+        count = ((at + half + 1).clamp(max=length) - (at - half).clamp(min=0)).to(x.dtype)
+        total = sums.narrow(axis, size, length) - sums.narrow(axis, 0, length)
         x = total / (count[:, None] if axis == 2 else count)
     return x
+
+
+def _with(shape: Sequence[int], axis: int, length: int) -> list[int]:
+    """A shape with another length along an axis."""
+    return [length if n == axis else int(size) for n, size in enumerate(shape)]
 
 
 class ProjectionNet(nn.Module):

@@ -72,7 +72,8 @@ class XraySegmenter:
 
         Args:
             radiograph: The picture.
-            depth_px: Depth of its bodies in columns where that is known, as in a cine: one look is enough then.
+            depth_px: Depth of its bodies in columns where that is known, as in a cine. One look without its mirror
+                image is enough then: bodies are averaged over the frames.
         """
         aspect = 1.0
         if radiograph.spacing is not None:
@@ -82,7 +83,7 @@ class XraySegmenter:
         scale = FIRST_LONG_SIDE_PX / max(rows * aspect, columns)
         if depth_px is not None:
             scale = min(WANTED_DEPTH_PX / depth_px, largest)
-        seen, bodies = self._look(radiograph, (scale * aspect, scale))
+        seen, bodies = self._look(radiograph, (scale * aspect, scale), mirrored=depth_px is None)
         if bodies and depth_px is None:
             depth = float(np.median([body.depth_px for body in bodies]))
             if not DEPTH_RANGE_PX[0] <= depth <= DEPTH_RANGE_PX[1]:
@@ -92,14 +93,16 @@ class XraySegmenter:
                     seen, bodies, scale = closer, found, again
         return self._result(radiograph, seen, bodies, np.array([scale, scale * aspect]))
 
-    def _look(self, radiograph: Radiograph, scale: tuple[float, float]) -> tuple[_Seen, list[Body]]:
-        """Run the network on a picture scaled by (rows, columns), and read the bodies."""
+    def _look(
+        self, radiograph: Radiograph, scale: tuple[float, float], *, mirrored: bool = True
+    ) -> tuple[_Seen, list[Body]]:
+        """Run the network on a picture scaled by (rows, columns), and on its mirror image, and read the bodies."""
         shape = tuple(max(round(n * s), 32) for n, s in zip(radiograph.shape, scale, strict=True))
         image = _resized(radiograph.intensity, shape)
         valid = _resized(radiograph.valid.astype(np.float32), shape) > 0.5
-        first = self._run(image, valid)
-        mirrored = self._run(image[:, ::-1], valid[:, ::-1])
-        seen = _mean(first, _unmirrored(mirrored))
+        seen = self._run(image, valid)
+        if mirrored:
+            seen = _mean(seen, _unmirrored(self._run(image[:, ::-1], valid[:, ::-1])))
         bodies = find_bodies(seen.maps["body"], seen.maps["ribs"], seen.offset, valid)
         return seen, column_of([body for body in bodies if body.confidence >= LEAST_CONFIDENCE])
 
@@ -150,7 +153,10 @@ class XraySegmenter:
             number[body.pixels] = n
 
         def back(values: Array) -> npt.NDArray[np.float16]:
-            return _resized(values, shape).astype(np.float16)
+            import torch
+
+            # NumPy halves floats one by one where the processor would do eight at once.
+            return np.asarray(torch.from_numpy(_resized(values, shape)).half().numpy())
 
         plate = sacral_endplate(seen.maps["sacrum"], seen.plate) if view else None
         if plate is not None and is_reversed:

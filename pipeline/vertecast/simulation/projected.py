@@ -94,7 +94,7 @@ class FieldSettings:
     shape: tuple[int, int, int] = (158, 150, 236)
     pixels: int = 360
     treated_rate: float = 0.5
-    metal_rate: float = 0.12
+    metal_rate: float = 0.25
 
 
 LEAST_BODY_VOXELS: Final = 100

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -138,11 +139,20 @@ def _follow(
         segmenter.segment, series_instance_uid=series_instance_uid, frame_rate=rate, lowest=config.analysis.lowest
     )
     collector = FilmstripCollector()
-    for number in range(1, cine.frame_count + 1):
-        frame = cine.read(number)
+    for frame in _frames(cine):
         collector.push(frame, analyzer.push(frame), analyzer.marked_frames)
     found = analyzer.finish()
     return Filmstrip(cine=found, frames=collector.finish(found)), analyzer.leaks
+
+
+def _frames(cine: Fluoroscopy) -> Iterator[Radiograph]:
+    """Every frame in its order; the next one is read while one is analysed."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(cine.read, 1)
+        for number in range(2, cine.frame_count + 1):
+            frame, coming = coming.result(), reader.submit(cine.read, number)
+            yield frame
+        yield coming.result()
 
 
 def _with_cement(leaks: Sequence[LeakFinding], measurement: ProjectionMeasurement) -> tuple[LeakFinding, ...]:
