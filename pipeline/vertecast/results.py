@@ -95,6 +95,7 @@ class VertebraFinding:
 class AngleFinding:
     """An angle between two endplates: ``upper`` and ``lower`` name level and endplate, "T12 superior"."""
 
+    series_instance_uid: str
     name: str
     upper: str
     lower: str

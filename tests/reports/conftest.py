@@ -171,9 +171,19 @@ def _report(column: Column) -> StudyReport:
         models=(ModelUsed(name="ct_spine", version="0.1.0", sha256="ab" * 32),),
         vertebrae=tuple(_vertebra(column, n, name) for n, name in enumerate(LEVELS)),
         angles=(
-            AngleFinding(name="local kyphosis", upper="T12 superior", lower="L2 inferior", angle=_q(17.2, "deg", 2.0)),
             AngleFinding(
-                name="Cobb", upper="T11 superior", lower="L3 inferior", angle=NotMeasured(reason="T11 is cut")
+                series_instance_uid=SERIES,
+                name="local kyphosis",
+                upper="T12 superior",
+                lower="L2 inferior",
+                angle=_q(17.2, "deg", 2.0),
+            ),
+            AngleFinding(
+                series_instance_uid=SERIES,
+                name="Cobb",
+                upper="T11 superior",
+                lower="L3 inferior",
+                angle=NotMeasured(reason="T11 is cut"),
             ),
         ),
         cement=(

@@ -98,7 +98,7 @@ reports = st.builds(
     series=some(st.builds(SeriesResult, series_instance_uid=texts)),
     models=some(st.builds(ModelUsed)),
     vertebrae=some(vertebrae),
-    angles=some(st.builds(AngleFinding, angle=measured)),
+    angles=some(st.builds(AngleFinding, series_instance_uid=texts, angle=measured)),
     cement=some(cement),
     leaks=some(leaks),
     hardware=some(st.builds(HardwareFinding, series_instance_uid=texts, volume=measured, center_lps_mm=points)),

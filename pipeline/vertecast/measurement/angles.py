@@ -42,12 +42,18 @@ def measure_angles(findings: Sequence[VertebraFinding], *, cobb: Cobb | None = N
     for name, upper, lower in REGIONS:
         if upper in by_level and lower in by_level:
             angle = cobb(by_level[upper], by_level[lower])
-            result.append(_finding(name, upper, lower, angle))
+            result.append(_finding(name, by_level[upper], by_level[lower], angle))
     return tuple(result)
 
 
-def _finding(name: str, upper: str, lower: str, angle: Measured) -> AngleFinding:
-    return AngleFinding(name=name, upper=f"{upper} superior", lower=f"{lower} inferior", angle=angle)
+def _finding(name: str, upper: VertebraFinding, lower: VertebraFinding, angle: Measured) -> AngleFinding:
+    return AngleFinding(
+        series_instance_uid=upper.series_instance_uid,
+        name=name,
+        upper=f"{upper.level} superior",
+        lower=f"{lower.level} inferior",
+        angle=angle,
+    )
 
 
 def _local(findings: Sequence[VertebraFinding], at: int, cobb: Cobb) -> AngleFinding:
@@ -57,11 +63,11 @@ def _local(findings: Sequence[VertebraFinding], at: int, cobb: Cobb) -> AngleFin
     if at == 0 or at == len(findings) - 1:
         missing = "above" if at == 0 else "below"
         reason = NotMeasured(reason=f"no body {missing} in view")
-        return _finding(name, own.level, own.level, reason)
+        return _finding(name, own, own, reason)
     above, below = findings[at - 1], findings[at + 1]
     if not (_adjacent(above, own) and _adjacent(own, below)):
-        return _finding(name, above.level, below.level, NotMeasured(reason="a neighbouring body was not found"))
-    return _finding(name, above.level, below.level, cobb(above, below))
+        return _finding(name, above, below, NotMeasured(reason="a neighbouring body was not found"))
+    return _finding(name, above, below, cobb(above, below))
 
 
 def _adjacent(upper: VertebraFinding, lower: VertebraFinding) -> bool:

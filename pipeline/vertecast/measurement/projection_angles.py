@@ -17,6 +17,7 @@ from vertecast.results import AngleFinding, Measured, NotMeasured, Quantity, Ver
 
 LORDOSIS: Final = "lumbar lordosis L1-S1"
 LARGEST_COBB: Final = "largest Cobb angle"
+TILT: Final = "coronal tilt"
 
 SACRAL_SD_SHARE: Final = 0.03
 """Standard deviation of an end of the sacral endplate, as share of its length: corner errors of networks on films are
@@ -98,7 +99,10 @@ def _lordosis(
     else:
         reason = findings[first].wedge_angle
         angle = NotMeasured(reason=f"L1: {reason.reason if isinstance(reason, NotMeasured) else 'not measured'}")
-    return (AngleFinding(name=LORDOSIS, upper="L1 superior", lower="S1 superior", angle=angle),)
+    uid = findings[first].series_instance_uid
+    return (
+        AngleFinding(series_instance_uid=uid, name=LORDOSIS, upper="L1 superior", lower="S1 superior", angle=angle),
+    )
 
 
 def _tilts(findings: Sequence[VertebraFinding], measured: Mapping[int, PlaneBody]) -> list[AngleFinding]:
@@ -119,8 +123,8 @@ def _tilts(findings: Sequence[VertebraFinding], measured: Mapping[int, PlaneBody
         level = findings[n].level
         result.append(
             AngleFinding(
-                name=f"coronal tilt {level}", upper=f"{level} superior", lower=f"{level} inferior",
-                angle=_angle(value, sd),
+                series_instance_uid=findings[n].series_instance_uid, name=f"{TILT} {level}",
+                upper=f"{level} superior", lower=f"{level} inferior", angle=_angle(value, sd),
             )
         )  # fmt: skip
     return result
@@ -135,5 +139,13 @@ def _largest_cobb(findings: Sequence[VertebraFinding], measured: Mapping[int, Pl
     low, high = cobb_deg(measured[m], measured[n]).interval95 or (value, value)
     half = (high - low) / 2
     angle = Quantity(value=value, unit="deg", interval95=(max(value - half, 0.0), value + half))
-    upper, lower = f"{findings[m].level} superior", f"{findings[n].level} inferior"
-    return (AngleFinding(name=LARGEST_COBB, upper=upper, lower=lower, angle=angle),)
+    upper, lower = findings[m], findings[n]
+    return (
+        AngleFinding(
+            series_instance_uid=upper.series_instance_uid,
+            name=LARGEST_COBB,
+            upper=f"{upper.level} superior",
+            lower=f"{lower.level} inferior",
+            angle=angle,
+        ),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -11,18 +10,13 @@ import numpy.typing as npt
 from vertecast.reports import tables, wording
 from vertecast.reports.tables import Cell, Notes, Table
 from vertecast.results import (
-    AngleFinding,
     CombinedLeak,
     Measured,
     NotMeasured,
     Quantity,
     SixPointsPx,
     StudyReport,
-    VertebraFinding,
 )
-
-AP_ANGLES: Final = ("coronal tilt", "largest Cobb angle")
-"""How the names of angles begin that only an AP view gives."""
 
 _TILT: Final = "coronal tilt"
 _AP_HEADER: Final = (
@@ -55,7 +49,7 @@ def ap_table(report: StudyReport) -> Table:
     """Vertebrae of AP views: heights at the left and the right of the picture, their ratios, and the tilt."""
     notes = Notes()
     vertebrae = [vertebra for vertebra in report.vertebrae if "left" in vertebra.heights]
-    tilts = _tilts(vertebrae, report.angles)
+    tilts = {(angle.series_instance_uid, angle.name): angle.angle for angle in report.angles}
     rows = []
     for vertebra in vertebrae:
         points = vertebra.six_points_px
@@ -64,7 +58,7 @@ def ap_table(report: StudyReport) -> Table:
                 Cell(text=tables.vertebra_name(report, vertebra)),
                 *(notes.cell(vertebra.heights[place]) for place in ("left", "middle", "right")),
                 *(notes.cell(ratio) for ratio in _ratios(points)),
-                notes.cell(tilts.get(id(vertebra), _reason(points))),
+                notes.cell(tilts.get((vertebra.series_instance_uid, f"{_TILT} {vertebra.level}"), _reason(points))),
                 tables.confidence(vertebra.confidence),
             )
         )
@@ -79,13 +73,10 @@ def ap_table(report: StudyReport) -> Table:
 def angle_table(report: StudyReport) -> Table:
     """Angles with the view that they were measured in; the tilts of bodies stand in their own table."""
     notes = Notes()
-    kinds = {series.kind for series in report.series if series.status == "analyzed"}
-    has_films = bool(kinds & {"radiograph", "cine"})
-    other = "" if has_films and "ct" in kinds else "lateral" if has_films else "CT"
     rows = tuple(
         (
             Cell(text=angle.name),
-            Cell(text="AP" if angle.name.startswith(AP_ANGLES) else other),
+            Cell(text=_series_and_view(report, angle.series_instance_uid)),
             Cell(text=angle.upper),
             Cell(text=angle.lower),
             notes.cell(angle.angle),
@@ -93,7 +84,7 @@ def angle_table(report: StudyReport) -> Table:
         for angle in report.angles
         if not angle.name.startswith(_TILT)
     )
-    return tables.table(("Angle", "View", "From", "To", "Value"), rows, notes)
+    return tables.table(("Angle", "Series, view", "From", "To", "Value"), rows, notes)
 
 
 def film_cement_table(report: StudyReport) -> Table:
@@ -149,27 +140,6 @@ def combined_table(report: StudyReport) -> Table:
     return tables.table(("Level", "Lateral view", "AP view", "Same disc in both"), rows, Notes())
 
 
-def _tilts(vertebrae: list[VertebraFinding], angles: tuple[AngleFinding, ...]) -> Mapping[int, Measured]:
-    """The tilt of every vertebra, by its identity.
-
-    Angles do not name their series; like the bodies they stand film by film and cranial first, and a film has them for
-    all of its measured bodies or, with a single one, for none.
-    """
-    rest = [angle for angle in angles if angle.name.startswith(_TILT)]
-    measured = [vertebra for vertebra in vertebrae if _has_points(vertebra)]
-    result: dict[int, Measured] = {}
-    for vertebra in measured:
-        if sum(one.series_instance_uid == vertebra.series_instance_uid for one in measured) < 2:
-            result[id(vertebra)] = _NO_TILT
-        elif rest and rest[0].name == f"{_TILT} {vertebra.level}":
-            result[id(vertebra)] = rest.pop(0).angle
-    return result
-
-
-def _has_points(vertebra: VertebraFinding) -> bool:
-    return vertebra.six_points_px is not None and not isinstance(vertebra.six_points_px, NotMeasured)
-
-
 def _reason(points: SixPointsPx | NotMeasured | None) -> NotMeasured:
     return points if isinstance(points, NotMeasured) else _NO_TILT
 
@@ -189,8 +159,12 @@ def _ratios(points: SixPointsPx | NotMeasured | None) -> tuple[Measured, Measure
 
 
 def _series_and_view(report: StudyReport, series_instance_uid: str) -> str:
-    view = next((s.view for s in report.series if s.series_instance_uid == series_instance_uid), None)
-    return f"{wording.series_number(report, series_instance_uid)}, {wording.VIEWS.get(view or '', 'unknown view')}"
+    """The series' number on the page, and its view or, of a CT, that it is one."""
+    series = next((s for s in report.series if s.series_instance_uid == series_instance_uid), None)
+    view = "unknown view"
+    if series is not None:
+        view = "CT" if series.kind == "ct" else wording.VIEWS.get(series.view or "", view)
+    return f"{wording.series_number(report, series_instance_uid)}, {view}"
 
 
 def _compartments(leak: CombinedLeak, view: str) -> str:

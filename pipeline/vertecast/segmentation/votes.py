@@ -26,7 +26,7 @@ LEAST_AREA_SHARE: Final = 0.2
 """A body with less than this share of the median body's pixels is a fragment, unless it is cut by the edge."""
 
 LEAST_PIXELS: Final = 30
-NEAR_PX: Final = 6.0
+NEAR_PX: Final = 3.5
 """Votes lose half of their weight at this distance from the point they vote for."""
 
 INDEPENDENT_VOTES: Final = 6.0
