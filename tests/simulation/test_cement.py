@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,15 @@ from scipy import ndimage
 from phantoms_simulation import make_phantom
 from vertecast import geometry
 from vertecast.anatomy import Compartment, Structure, YeomType
-from vertecast.simulation.cement import LeakTruth, Treatment, cement_fraction, leak_fraction, treat, with_cement
+from vertecast.simulation.cement import (
+    LeakTruth,
+    Treatment,
+    cement_fraction,
+    leak_fraction,
+    sample_treated,
+    treat,
+    with_cement,
+)
 from vertecast.simulation.growth import BONE
 from vertecast.simulation.tissue import Phantom
 
@@ -178,3 +188,31 @@ def test_a_vertebra_outside_the_picture_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="no body"):
         treat(blind, TREATED, np.random.default_rng(0))
+
+
+def test_a_crushed_body_can_be_treated_and_one_cut_by_the_edge_cannot() -> None:
+    phantom = make_phantom(spacing_mm=2.0, count=3)
+    crushed = replace(phantom.spine.vertebrae[1].shape, anterior_mm=9.0, middle_mm=8.0, posterior_mm=10.0)
+    vertebrae = list(phantom.spine.vertebrae)
+    vertebrae[1] = replace(vertebrae[1], shape=crushed, grade=3, deformity="crush")
+    spine = replace(phantom.spine, vertebrae=tuple(vertebrae))
+    instance = phantom.instance.copy()
+    rows = np.argwhere((instance == 2) & (phantom.structure == Structure.BODY))
+    thin = rows[rows[:, 2] > np.quantile(rows[:, 2], 0.35)]
+    instance[tuple(thin.T)] = 0
+    structure = np.where(instance == 0, Structure.BACKGROUND, phantom.structure).astype(np.uint8)
+    crushed_phantom = replace(phantom, spine=spine, instance=instance, structure=structure)
+    assert crushed_phantom.whole_bodies(200).tolist() == [0, 1, 2]
+    assert crushed_phantom.whole_bodies(10**6).tolist() == []
+    upper = int(geometry.apply(geometry.inverse(phantom.lps_from_index), vertebrae[0].lps_from_local[:3, 3])[2])
+    cut = {name: getattr(phantom, name)[:, :, :upper] for name in ("hu", "structure", "instance")}
+    assert replace(phantom, **cut).whole_bodies(200).tolist() == [1, 2]
+
+
+def test_broken_bodies_are_treated_more_often() -> None:
+    phantom = make_phantom(spacing_mm=4.0, count=3, wedge_index=1)
+    rng = np.random.default_rng(0)
+    first = [sample_treated(phantom, np.arange(3), rng)[0] for _ in range(300)]
+    assert 0.55 < np.mean(np.array(first) == 1) < 0.78
+    picks = sample_treated(phantom, np.arange(3), rng)
+    assert len(set(picks)) == len(picks)

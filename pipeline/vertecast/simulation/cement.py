@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from vertecast import geometry
@@ -40,6 +41,9 @@ Approach: TypeAlias = Literal["bipedicular", "unipedicular left", "unipedicular 
 
 CEMENT_VOLUME_ML: Final = (0.5, 12.0)
 """Range of injected volumes; 2 to 8 mL are usual."""
+
+BROKEN_ODDS: Final = 4.0
+"""What is treated is broken, but for bodies that are filled to prevent a fracture, or for a tumour."""
 
 FILL_FRACTION: Final = (0.06, 0.45)
 """Share of the body's volume aimed at; bench studies fill 10, 16 and 30 %."""
@@ -82,6 +86,13 @@ class Treatment:
     pattern: Pattern
     approach: Approach
     volume_inside_ml: float
+
+
+def sample_treated(phantom: Phantom, candidates: npt.NDArray[np.intp], rng: np.random.Generator) -> list[int]:
+    """One to three of some vertebrae (indices from 0); broken ones are `BROKEN_ODDS` times as likely."""
+    odds = np.array([BROKEN_ODDS if phantom.spine.vertebrae[n].grade else 1.0 for n in candidates])
+    count = min(len(candidates), int(rng.integers(1, 4)))
+    return [int(n) for n in rng.choice(candidates, size=count, replace=False, p=odds / odds.sum())]
 
 
 def treat(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from vertecast import geometry
 from vertecast.anatomy import Compartment, Structure
 from vertecast.simulation.canvas import texture
-from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, treat, with_cement
+from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, sample_treated, treat, with_cement
 from vertecast.simulation.hardware import Hardware, cage, metal_fraction, needles, screws_and_rods, stent
 from vertecast.simulation.pool import Pool
 from vertecast.simulation.population import moved, sample_spine
@@ -64,7 +64,7 @@ class CropSettings:
     pool: int = 24
     uses: int = 10
     treated_rate: float = 0.5
-    metal_rate: float = 0.06
+    metal_rate: float = 0.12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,10 +134,11 @@ def draw_patient(rng: np.random.Generator, settings: CropSettings) -> Patient:
 
 def _treatments(phantom: Phantom, whole: npt.NDArray[np.intp], rng: np.random.Generator) -> list[Treatment]:
     """Cement in up to three of the bodies in view, half of them with more leaks than patients have."""
-    picks = rng.choice(whole, size=min(len(whole), int(rng.integers(1, 4))), replace=False)
+    if not len(whole):
+        return []
     return [
-        treat(phantom, int(n), rng, leaks=_several_compartments(rng) if rng.random() < MANY_LEAKS_RATE else None)
-        for n in picks
+        treat(phantom, n, rng, leaks=_several_compartments(rng) if rng.random() < MANY_LEAKS_RATE else None)
+        for n in sample_treated(phantom, whole, rng)
     ]
 
 

@@ -13,7 +13,7 @@ from vertecast import geometry
 from vertecast.anatomy import Structure
 from vertecast.geometry import FloatArray
 from vertecast.images import View
-from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, treat
+from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, sample_treated, treat
 from vertecast.simulation.hardware import Hardware, metal_fraction, needles, screws_and_rods
 from vertecast.simulation.population import sample_spine
 from vertecast.simulation.projection import Camera, FloatImage, attenuation_parts, camera, line_integrals
@@ -155,13 +155,15 @@ def _camera(view: View, field: tuple[FloatArray, FloatArray], pixels: int, rng: 
 
 def _treatments(phantom: Phantom, rng: np.random.Generator) -> list[Treatment]:
     whole = phantom.whole_bodies(LEAST_BODY_VOXELS)
-    picks = rng.choice(whole, size=min(len(whole), int(rng.integers(1, 4))), replace=False)
-    return [treat(phantom, int(n), rng) for n in picks]
+    return [treat(phantom, n, rng) for n in sample_treated(phantom, whole, rng)] if len(whole) else []
 
 
 def _hardware(phantom: Phantom, treatments: Sequence[Treatment], rng: np.random.Generator) -> list[Hardware]:
     if treatments and rng.random() < 0.6:
         return [needles(phantom, treatments[0], rng)]
-    n = int(rng.choice(phantom.whole_bodies(LEAST_BODY_VOXELS)))
+    whole = phantom.whole_bodies(LEAST_BODY_VOXELS)
+    if not len(whole):
+        return []
+    n = int(rng.choice(whole))
     last = len(phantom.spine.vertebrae) - 1
     return [screws_and_rods(phantom, range(n, min(n + int(rng.integers(2, 4)), last + 1)), rng)]

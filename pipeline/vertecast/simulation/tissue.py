@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,10 @@ from vertecast.simulation.bone import BoneLook
 from vertecast.simulation.canvas import Array, Box, Canvas, bone_hu, stamp_tube, texture
 from vertecast.simulation.pelvis import draw_pelvis
 from vertecast.simulation.skeleton import draw_spine
-from vertecast.simulation.spine import Spine
+from vertecast.simulation.spine import Spine, Vertebra
+
+WHOLE_SHARE: Final = 0.75
+"""A body of which so much lies in the picture is treated like one that lies in it whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,9 +44,22 @@ class Phantom:
         return float(geometry.spacing_mm(self.lps_from_index)[0])
 
     def whole_bodies(self, least_voxels: int) -> npt.NDArray[np.intp]:
-        """Indices from 0 of the vertebrae whose bodies lie mostly inside the picture and have this many voxels."""
-        counts = np.bincount(self.instance[self.structure == Structure.BODY], minlength=2)[1:]
-        return np.flatnonzero(counts > max(0.6 * counts.max(), least_voxels))
+        """Indices from 0 of the vertebrae whose bodies lie mostly inside the picture and have this many voxels.
+
+        Their own size decides, not that of their neighbours: a crushed body is small, and is what is treated.
+        """
+        vertebrae = self.spine.vertebrae
+        counts = np.bincount(self.instance[self.structure == Structure.BODY], minlength=len(vertebrae) + 1)[1:]
+        inside = [self._share_inside(vertebra) >= WHOLE_SHARE for vertebra in vertebrae]
+        return np.flatnonzero((counts >= least_voxels) & inside)
+
+    def _share_inside(self, vertebra: Vertebra) -> float:
+        """Share of 27 points of a body's box that lie in the picture."""
+        shape, halves = vertebra.shape, np.array([-0.5, 0.0, 0.5])
+        box = np.stack(np.meshgrid(*(halves * size for size in (shape.width_mm, shape.depth_mm, shape.middle_mm))), -1)
+        lps = geometry.apply(vertebra.lps_from_local, box.reshape(-1, 3))
+        index = geometry.apply(geometry.inverse(self.lps_from_index), lps)
+        return float(((index > -0.5) & (index < np.array(self.hu.shape) - 0.5)).all(axis=1).mean())
 
 
 def draw(

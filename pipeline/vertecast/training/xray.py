@@ -29,6 +29,10 @@ MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 1.0, "metal": 0.5, "
 OFFSET_WEIGHT: Final = 5.0
 NEAR: Final = 0.1
 """Votes weigh 1 / (this + their length), in units of `OFFSET_SCALE_PX`."""
+DEFORMED_RATIO: Final = 0.8
+DEFORMED_WEIGHT: Final = 3.0
+"""A body whose lowest height is less than this share of its largest one weighs so much more: broken bodies are one in
+eight, look less alike than sound ones, and are what is asked for."""
 PLATE_WEIGHT: Final = 1.0
 VIEW_WEIGHT: Final = 0.2
 
@@ -124,8 +128,9 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
     ):
         # Only the few pixels near a point can see where it lies, and their votes count most when they are read.
         target = batch[name]
-        error = ((output[:, channels] - target).abs() * _nearness(target)).mean(1) * where
-        terms[name] = weight * error.sum() / (where.sum() + 50)
+        share = where * _deformity_weight(target) if name == "offset" else where
+        error = ((output[:, channels] - target).abs() * _nearness(target)).mean(1) * share
+        terms[name] = weight * error.sum() / (share.sum() + 50)
     terms["view"] = VIEW_WEIGHT * functional.cross_entropy(view[:, : len(VIEWS)], batch["view"])
     pose = functional.binary_cross_entropy_with_logits(
         view[:, len(VIEWS) :], batch["pose"], weight=batch["pose_known"], reduction="sum"
@@ -139,6 +144,15 @@ def _nearness(target: Tensor) -> Tensor:
     points = target.unflatten(1, (-1, 2))
     distance = torch.linalg.vector_norm(points, dim=2, keepdim=True)
     weight: Tensor = (1 / (NEAR + distance)).expand_as(points).flatten(1, 2)
+    return weight
+
+
+def _deformity_weight(target: Tensor) -> Tensor:
+    """Weight of every pixel (b, r, c) by the heights of the body that its six true votes (b, 12, r, c) outline."""
+    points = target.unflatten(1, (2, 3, 2))
+    heights = torch.linalg.vector_norm(points[:, 0] - points[:, 1], dim=2)
+    is_deformed = heights.amin(1) < DEFORMED_RATIO * heights.amax(1)
+    weight: Tensor = 1 + (DEFORMED_WEIGHT - 1) * is_deformed
     return weight
 
 
