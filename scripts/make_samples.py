@@ -1,4 +1,5 @@
-"""Make ``data_samples/``: one patient before and after vertebroplasty, and one sound spine, all simulated.
+"""Make ``data_samples/``, all simulated: a patient on CT before and after vertebroplasty, another on films and in a
+cine of the injection, and one sound spine.
 
 Run from the root of the checkout: ``python scripts/make_samples.py [--out DIR]``. The same code and the same versions
 of the libraries give the same files.
@@ -17,7 +18,10 @@ import numpy as np
 from vertecast.anatomy import Compartment, Level
 from vertecast.errors import OutputError
 from vertecast.simulation.acquisition import CtSettings
+from vertecast.simulation.cine import CineSettings, simulate_cine
+from vertecast.simulation.film_studies import simulate_films
 from vertecast.simulation.population import sample_spine
+from vertecast.simulation.projection_studies import write_projection_study
 from vertecast.simulation.spine import Spine
 from vertecast.simulation.studies import (
     ScanPlan,
@@ -29,6 +33,11 @@ from vertecast.simulation.studies import (
 
 PATIENT_SEED = 101
 SOUND_SEED = 102
+FILM_SEED = 529
+CINE_SEED = 626
+"""Patients with one broken lumbar body, and cement that leaks where it can be seen."""
+
+CINE_S = 5.0
 LARGEST_SEARCH = 20000
 SETTINGS = CtSettings(
     pixel_mm=0.75, matrix=256, slice_thickness_mm=2.0, slice_spacing_mm=2.0, kernel="standard", noise_hu=10.0
@@ -38,18 +47,22 @@ LEAK_ML = {Compartment.DISC_SUPERIOR: 0.6, Compartment.CANAL: 0.4}
 
 README = """# Sample studies
 
-Simulated CT of invented patients, made by `python scripts/make_samples.py`; no real person is shown.
+Simulated images of invented patients, made by `python scripts/make_samples.py`; no real person is shown.
 
 | folder | what it shows |
 |---|---|
 | `studies/000101_pre` | an osteoporotic wedge fracture of L1, T11 to the sacrum |
 | `studies/000101_post` | the same after vertebroplasty of L1: cement, leaks into the disc above and the canal |
 | `studies/000102_pre` | a sound spine, T11 to the sacrum |
+| `studies/@FILM@_pre` | lateral and AP radiograph: @FILMPRE@ |
+| `studies/@FILM@_post` | the same after vertebroplasty: @FILMPOST@ |
+| `studies/@CINE@_during` | five seconds of lateral fluoroscopy: @CINETEXT@ |
 
-Each study is a CT series of JPEG-LS lossless DICOM files. `truth/<StudyInstanceUID>.json` holds what is true of it: the
+Each CT study is a series of JPEG-LS lossless DICOM files. `truth/<StudyInstanceUID>.json` holds what is true of it: the
 six points, heights, wedge angle and grade of every vertebra in view, the volume of the cement inside the body, and each
 leak with its compartment and volume. Lengths are in millimetres (LPS), angles in degrees, volumes in millilitres. The
-labels of every voxel can be made again with `python scripts/make_samples.py --labels --out DIR`.
+labels of every voxel can be made again with `python scripts/make_samples.py --labels --out DIR`. The truth of films and
+cines is described in `docs/simulation.md`.
 """
 
 
@@ -110,6 +123,9 @@ def main() -> int:
         for case in (patient, sound):
             for folder in write_study(case, arguments.out, labels=arguments.labels):
                 print(folder)
+        cine = simulate_cine(CINE_SEED, CineSettings(seconds=(CINE_S, CINE_S)), content="cement")
+        for study in (*simulate_films(FILM_SEED, "films"), cine):
+            print(write_projection_study(study, arguments.out))
         (arguments.out / "README.md").write_text(README, encoding="utf-8")
     except (OutputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

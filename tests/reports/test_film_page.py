@@ -175,6 +175,7 @@ def test_angles_name_their_view_and_films_their_areas(film_case: FilmCase) -> No
     assert film_tables.film_leak_table(film_case.report).rows
     text = page.write_page(film_case.report, {})
     assert "Hounsfield" not in text, "columns of a CT have no place on the page of a film"
+    assert "posterior elements" not in text, "nor have its colours"
 
 
 def finding(values: list[float | None], *, rate: float | None = 4.0, unit: str = "mm2", leak: int = 0) -> CineFinding:
@@ -208,8 +209,8 @@ def test_the_curve_is_drawn_at_its_frames_and_breaks_where_a_frame_is_missing() 
         ("leak", "first suspected leak: frame 6 (1.2 s)"),
     ]
     assert plot.sentence == (
-        "9 frames; first cement in frame 3 (0.5 s); most in frame 9 (2.0 s): 200 mm²; first suspected leak in frame 6 "
-        "(1.2 s); 3 frames without a value: the frame is blank."
+        "9 frames looked at; first cement in frame 3 (0.5 s); most in frame 9 (2.0 s): 200 mm²; first suspected leak in "
+        "frame 6 (1.2 s); 3 frames without a value: the frame is blank."
     )
 
 

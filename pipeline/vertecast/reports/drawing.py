@@ -40,6 +40,15 @@ LEGEND: Final[Mapping[str, str]] = {
     "metal": METAL,
     "six points and endplates": POINT,
 }
+FILM_LEGEND: Final[Mapping[str, str]] = {
+    "vertebral body": BODY,
+    "body, Genant grade ≥ 1": FRACTURED,
+    "cement": CEMENT,
+    "suspected leak": LEAK,
+    "metal": METAL,
+    "six points and endplates": POINT,
+}
+"""Films show no posterior elements and no canal."""
 
 _FILLS: Final[Mapping[int, str]] = {
     anatomy.METAL_LABEL: METAL,

@@ -89,7 +89,8 @@ def _render(frame: StripFrame, cine: CineFinding) -> Picture:
     for outline in frame.outlines:
         axes.plot(outline[:, 0], outline[:, 1], "-", color=drawing.BODY, linewidth=0.9)
     where = growth.frame_text(cine, frame.frame_number).capitalize()
-    area = next((p.area for p in cine.growth if p.frame_number == frame.frame_number), None)
+    # A frame between two looks shows what the look before it found.
+    area = next((p.area for p in reversed(cine.growth) if p.frame_number <= frame.frame_number), None)
     seen = f"cement {growth.area_text(area)}" if isinstance(area, Quantity) and area.value > 0 else "no cement"
     notes = ", ".join((*frame.notes, seen))
     shown = "bodies outlined" if frame.outlines else "no body found"

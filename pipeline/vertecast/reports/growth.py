@@ -109,9 +109,9 @@ def plot_growth(cine: CineFinding) -> GrowthPlot | None:
 
 
 def growth_sentence(cine: CineFinding) -> str:
-    """What the curve shows, in words: "120 frames; first cement in frame 10 (1.2 s); most in frame 96 ..." """
+    """What the curve shows, in words: "20 frames looked at; first cement in frame 10 (1.2 s); most in frame 96 ..." """
     measured = [(p.frame_number, p.area) for p in cine.growth if isinstance(p.area, Quantity)]
-    parts = [f"{len(cine.growth)} frames"]
+    parts = [f"{len(cine.growth)} frames looked at"]
     if isinstance(cine.first_cement_frame, NotMeasured):
         parts.append(f"no first frame of cement: {cine.first_cement_frame.reason}")
     else:

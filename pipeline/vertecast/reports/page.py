@@ -26,13 +26,14 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
         HTML that loads nothing from anywhere.
     """
     levels = [(picture.level, _embedded(picture)) for picture in shown.values() if picture.level is not None]
+    has_ct = any(series.kind == "ct" and series.status == "analyzed" for series in report.series)
     context: dict[str, Any] = {
         "report": report,
         "headline": wording.headline(report),
         "summary": wording.summary(report),
         "overviews": [_embedded(one) for name, one in shown.items() if name in OVERVIEWS or name.startswith("film_")],
         "levels": levels,
-        "legend": drawing.LEGEND,
+        "legend": drawing.LEGEND if has_ct else drawing.FILM_LEGEND,
         "drawing": growth.DRAWING,
         "cines": _cines(report, shown),
         "vertebrae": tables.vertebra_table(report),

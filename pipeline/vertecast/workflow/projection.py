@@ -30,6 +30,9 @@ from vertecast.workflow.result import Film, ProjectionSegmenter, StudyResult, nu
 SAMPLED_SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Places in a cine that are looked at for the frame that shows most."""
 
+NEARLY_SHARE: Final = 0.85
+"""Share of the best frame's confidence that is as good as it."""
+
 NO_MODEL: Final = "radiographs and fluoroscopy need the model bundle xray_spine, which this installation does not have"
 
 
@@ -119,11 +122,12 @@ def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmen
 
 
 def _clearest_frame(cine: Fluoroscopy, segmenter: ProjectionSegmenter) -> tuple[Radiograph, ProjectionSegmentation]:
-    """Of a few frames the one in which most of the spine is sure; of equal ones the latest."""
+    """Of a few frames the latest in which nearly as much of the spine is sure as in the best: cement comes late."""
     numbers = sorted({round(share * (cine.frame_count - 1)) + 1 for share in SAMPLED_SHARES})
     frames = [cine.read(number) for number in numbers]
     found = [segmenter.segment(frame) for frame in frames]
-    best = max(range(len(found)), key=lambda n: (round(sum(found[n].confidence), 2), n))
+    sure = [sum(one.confidence) for one in found]
+    best = max(n for n, value in enumerate(sure) if value >= NEARLY_SHARE * max(sure))
     return frames[best], found[best]
 
 
