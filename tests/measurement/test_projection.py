@@ -164,7 +164,7 @@ def test_similarity_leaves_ratios_and_angles(
 
 
 def test_points_with_more_spread_have_wider_intervals_and_less_confidence() -> None:
-    sharp, blurred = (measured(Film(bodies=thirds(WEDGE), sd_px=sd)).vertebrae[1] for sd in (0.4, 4.0))
+    sharp, blurred = (measured(Film(bodies=thirds(WEDGE), sd_px=sd)).vertebrae[1] for sd in (0.4, 8.0))
     for pick in ("height_loss", "wedge_angle"):
         widths = [np.ptp(getattr(v, pick).interval95) for v in (sharp, blurred)]
         assert widths[1] > 2 * widths[0]

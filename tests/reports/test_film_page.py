@@ -209,8 +209,8 @@ def test_the_curve_is_drawn_at_its_frames_and_breaks_where_a_frame_is_missing() 
         ("leak", "first suspected leak: frame 6 (1.2 s)"),
     ]
     assert plot.sentence == (
-        "9 frames looked at; first cement in frame 3 (0.5 s); most in frame 9 (2.0 s): 200 mm²; first suspected leak in "
-        "frame 6 (1.2 s); 3 frames without a value: the frame is blank."
+        "9 frames looked at; first cement in frame 3 (0.5 s); most in frame 9 (2.0 s): 200 mm²; first suspected leak "
+        "in frame 6 (1.2 s); 3 frames without a value: the frame is blank."
     )
 
 

@@ -48,7 +48,7 @@ DOUBLED_SHARE: Final = 0.6
 """A second ridge beside an endplate's own, within the first and beyond the second share of the body's height, and with
 this share of its prominence, is a double contour."""
 
-SHARP_POINT_SHARE: Final = 0.03
+SHARP_POINT_SHARE: Final = 0.06
 """Points with a standard deviation up to this share of the body's depth keep the network's confidence."""
 
 
