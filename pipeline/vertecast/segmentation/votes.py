@@ -12,7 +12,7 @@ from vertecast.geometry import FloatArray
 
 Array = npt.NDArray[np.float32]
 
-BODY_PROBABILITY: Final = 0.5
+BODY_PROBABILITY: Final = 0.35
 SMOOTHING_SHARE: Final = 0.10
 """Votes for a centre are smoothed by this share of the body's depth."""
 
@@ -29,7 +29,7 @@ LEAST_PIXELS: Final = 30
 NEAR_PX: Final = 6.0
 """Votes lose half of their weight at this distance from the point they vote for."""
 
-SD_PER_SPREAD: Final = 1.65
+SD_PER_SPREAD: Final = 1.55
 """Votes of neighbouring pixels err alike, so their mean is no surer than one of them: on held-out simulated films two
 thirds of the points lie within one spread of their votes, and 95 % within 1.96 times this many."""
 

@@ -35,7 +35,9 @@ LEAST_BODIES: Final = 2
 NO_SPINE_PROBABILITY: Final = 0.5
 """From here on the picture as a whole shows no spine, whatever looks like a body in it."""
 
-LEAST_CONFIDENCE: Final = 0.45
+LEAST_CONFIDENCE: Final = 0.35
+SURE_CONFIDENCE: Final = 0.45
+"""A spine needs two bodies of this confidence; less sure ones count beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,7 +144,8 @@ class XraySegmenter:
     ) -> ProjectionSegmentation:
         """Carry what was found in the working picture onto the pixels of the radiograph."""
         shape = radiograph.shape
-        shows_spine = len(bodies) >= LEAST_BODIES and seen.view[0] < NO_SPINE_PROBABILITY
+        sure = [body for body in bodies if body.confidence >= SURE_CONFIDENCE]
+        shows_spine = len(sure) >= LEAST_BODIES and seen.view[0] < NO_SPINE_PROBABILITY
         view = _view(seen) if shows_spine else None
         bodies = bodies if view else []
         is_reversed = view != "ap" and seen.anterior_left < 0.5
