@@ -56,7 +56,7 @@ Simulated images of invented patients, made by `python scripts/make_samples.py`;
 | `studies/000102_pre` | a sound spine, T11 to the sacrum |
 | `studies/000551_pre` | lateral and AP radiograph: a biconcave fracture of L1 |
 | `studies/000551_post` | the same after vertebroplasty: cement in L1 that leaks into the canal and the disc above |
-| `studies/000626_during` | five seconds of lateral fluoroscopy: cement in the broken L2 that leaks into the disc below |
+| `studies/000626_during` | five seconds of lateral fluoroscopy: cement in a broken L2 leaks into the disc below |
 
 Each CT study is a series of JPEG-LS lossless DICOM files. `truth/<StudyInstanceUID>.json` holds what is true of it: the
 six points, heights, wedge angle and grade of every vertebra in view, the volume of the cement inside the body, and each

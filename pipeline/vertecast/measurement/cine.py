@@ -8,6 +8,7 @@ one number per look of the growth curve.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -74,7 +75,7 @@ class FrameResult:
         frame_number: From 1.
         looked_at: Bodies and cement were looked for in this frame; else they are those of the last look, moved.
         unusable: Why the frame was not used, or None.
-        view: What the picture shows.
+        view: What most looks so far show.
         shift_px: Shift of the spine against the first frame, (column, row).
         motion_quality: Correlation with what was seen before, from 0 to 1.
         bodies: Bodies followed, cranial first, also those missed in the last look.
@@ -142,6 +143,7 @@ class CineAnalyzer:
         self._shift_px = np.zeros(2)
         self._look: _Look | None = None
         self._looks = 0
+        self._views: Counter[View] = Counter()
         self._since_look = 0
 
     def push(self, frame: Radiograph) -> FrameResult:
@@ -214,6 +216,7 @@ class CineAnalyzer:
         if self._baseline is None:
             self._baseline = Baseline(frame.shape)
         cement = self._baseline.present_cement(frame, cement_pixels(frame, found), motion.shift_px)
+        self._views[found.view] += 1
         result = self._measure(frame, (found, seen), motion, plane, cement)
         self._shift_px, self._looks, self._since_look = motion.shift_px, self._looks + 1, 0
         self._look = _Look(result=result, points=points - motion.shift_px)
@@ -229,7 +232,8 @@ class CineAnalyzer:
     ) -> FrameResult:
         """Cement, growth and leaks of a frame whose bodies are known."""
         found, seen = network
-        assert found.view is not None
+        # The beam does not turn during a cine: a single frame may be taken for another view.
+        view = self._views.most_common(1)[0][0]
         tracks, levels = self._tracker.confirmed(), self._tracker.levels()
         points = [track.points + motion.shift_px for track in tracks]
         bodies = [plane_body(p, track.sd, plane) for p, track in zip(points, tracks, strict=True)]
@@ -237,12 +241,12 @@ class CineAnalyzer:
         outlines = body_outlines(bodies, _numbered(found, order), plane, frame.shape)
         owned = assign_cement(cement, outlines, bodies, plane)
         area = _area(owned, bodies, plane)
-        leaks = self._suspected(frame, found.view, (owned, bodies, levels), plane)
+        leaks = self._suspected(frame, view, (owned, bodies, levels), plane)
         self._course.look(frame.frame_number, area, leaks, has_cement=bool(owned.treated))
         return FrameResult(
             frame_number=frame.frame_number,
             looked_at=True,
-            view=found.view,
+            view=view,
             shift_px=(float(motion.shift_px[0]), float(motion.shift_px[1])),
             motion_quality=motion.quality,
             bodies=tuple(

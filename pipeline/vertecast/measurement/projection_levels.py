@@ -26,6 +26,8 @@ RIB_SCORE: Final = 0.6
 RIB_NOISE_SCORE: Final = 0.35
 """A body with a score above the first bears a rib, one below the second none; in between nothing is concluded."""
 
+USUAL_LUMBAR: Final = 5
+
 SACRUM_PROBABILITY: Final = 0.5
 SACRUM_MIN_SHARE: Final = 0.2
 """A sacrum in view without its endplate: pixels worth this share of a body's area. Smaller pieces are stray."""
@@ -59,9 +61,15 @@ def assign_projection_levels(
     if lowest is not None:
         return named(slots, operator_count(lowest))
     rib = _last_rib(segmentation)
+    below_rib = None if rib is None else int(slots[-1] - slots[rib])
+    missed = _missed_above_sacrum(segmentation, centers, plane)
+    if below_rib is not None and missed is not None and below_rib + missed != USUAL_LUMBAR:
+        # A short last rib is easily missed, and a transverse process easily taken for one, far more often than there
+        # are four or six lumbar vertebrae: where a film's landmarks disagree, the sacrum is right.
+        rib = below_rib = None
     count = combine(
-        below_last_rib=None if rib is None else int(slots[-1] - slots[rib]),
-        missed_above_sacrum=_missed_above_sacrum(segmentation, centers, plane),
+        below_last_rib=below_rib,
+        missed_above_sacrum=missed,
         thirteen_ribs=rib is not None and _run(segmentation, slots, rib) >= THIRTEEN_RIBS,
     )
     return tuple(unknown_level(n) for n in range(len(slots))) if count is None else named(slots, count)

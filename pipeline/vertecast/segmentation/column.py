@@ -10,14 +10,14 @@ import numpy as np
 from vertecast.geometry import FloatArray
 from vertecast.segmentation.votes import Body
 
-LARGEST_STEP: Final = 2.8
-"""Centres of neighbours lie at most this many body depths apart: a healthy disc, or two bodies missed between."""
+LARGEST_STEP: Final = 1.9
+"""Centres of neighbours lie at most this many body depths apart: a healthy disc, or one body missed between."""
 
 LARGEST_SIDESTEP: Final = 0.55
 """They are shifted sideways by at most this share of a body's depth (spondylolisthesis: half of it is grade II)."""
 
 LARGEST_TURN_DEG: Final = 50.0
-"""Neighbours lean against each other by at most this, bodies missed between them or not."""
+"""Neighbours lean against each other by at most this, one body missed between."""
 
 LARGEST_SIZE_RATIO: Final = 1.6
 
