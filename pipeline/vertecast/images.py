@@ -212,6 +212,7 @@ class ProjectionSegmentation:
         body_probability, sacrum_probability, cement_probability, metal_probability: float16.
         sacral_endplate_px: (2, 2) ends of the endplate of S1 (anterior, posterior; AP: left, right), or None.
         models: Name, version and sha256 of each set of weights.
+        limits: What a reader must know of these weights.
     """
 
     view: View | None
@@ -228,6 +229,7 @@ class ProjectionSegmentation:
     metal_probability: npt.NDArray[np.float16]
     sacral_endplate_px: geometry.FloatArray | None = None
     models: tuple[tuple[str, str, str], ...] = ()
+    limits: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:

@@ -281,3 +281,10 @@ def test_maps_of_another_shape_are_refused() -> None:
     other = replace(segmentation, cement_probability=segmentation.cement_probability[1:])
     with pytest.raises(ValueError, match="maps"):
         measure_projection(radiograph, other, series_instance_uid="1", modality="radiograph")
+
+
+def test_what_is_known_of_the_weights_stands_in_the_report() -> None:
+    radiograph, segmentation = Film(bodies=thirds()).make()
+    known = replace(segmentation, limits=("these weights are young",))
+    result = measure_projection(radiograph, known, series_instance_uid="1", modality="radiograph")
+    assert "these weights are young" in result.limits

@@ -148,7 +148,7 @@ def measure_projection(
         cement=cement,
         leaks=leaks,
         hardware=hardware,
-        limits=tuple(_limits(view, modality, levels, plane)),
+        limits=(*_limits(view, modality, levels, plane), *segmentation.limits),
         warnings=tuple(_warnings(radiograph, segmentation, found, hardware)),
         labels=_labels(segmentation, found),
     )

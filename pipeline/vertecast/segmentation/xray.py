@@ -181,6 +181,7 @@ class XraySegmenter:
             metal_probability=back(seen.maps["metal"]),
             sacral_endplate_px=None if plate is None else _onto(plate, scale),
             models=self.bundle.models,
+            limits=self.bundle.limits,
         )
 
 

@@ -25,6 +25,7 @@ class XrayBundle:
         sha256: Their sum.
         widths: Channels of the network.
         picture_px: Edge of the pictures that it was trained on.
+        limits: What a reader must know of these weights; every report on films prints it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class XrayBundle:
     sha256: str
     widths: tuple[int, ...]
     picture_px: int
+    limits: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[tuple[str, str, str], ...]:
@@ -49,7 +51,8 @@ class XrayBundle:
         info = read_bundle(folder)
         verify_bundle(info)
         try:
-            entry = json.loads((folder / METADATA).read_text(encoding="utf-8"))["networks"][XRAY]
+            metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+            entry = metadata["networks"][XRAY]
             return cls(
                 name=info.name,
                 version=info.version,
@@ -57,6 +60,7 @@ class XrayBundle:
                 sha256=info.sha256[WEIGHTS[XRAY]],
                 widths=tuple(int(n) for n in entry["widths"]),
                 picture_px=int(entry["picture_px"]),
+                limits=tuple(str(text) for text in metadata.get("limits", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{folder / METADATA}: key missing or wrong ({error}); fetch the bundle again") from error
