@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from vertecast.evaluation import metrics
 from vertecast.evaluation.agreement import GENANT_GRADES, Estimate
+from vertecast.evaluation.counts import confuse_grades, count_abstentions
 from vertecast.evaluation.datasets import FoundBody
 from vertecast.evaluation.scores import SCORES, Results, Score
 from vertecast.evaluation.scoring import StudyScore
-from vertecast.results import NotMeasured
 
 _QUANTITIES: Final[Mapping[str, Callable[[FoundBody], object]]] = {
     "anterior height": lambda body: body.heights["anterior"],
@@ -25,31 +23,13 @@ _QUANTITIES: Final[Mapping[str, Callable[[FoundBody], object]]] = {
 
 def abstentions(studies: Sequence[StudyScore]) -> dict[str, dict[str, Any]]:
     """For each quantity of the complete bodies that were found: how many were measured, and why the others were not."""
-    found = [body for study in studies for _, body in study.measured]
-    result = {}
-    for name, value_of in _QUANTITIES.items():
-        reasons = Counter(value.reason for value in map(value_of, found) if isinstance(value, NotMeasured))
-        missing = reasons.total()
-        result[name] = {
-            "measured": len(found) - missing,
-            "not_measured": missing,
-            "reasons": dict(reasons.most_common()),
-        }
-    return result
+    return count_abstentions([body for study in studies for _, body in study.measured], _QUANTITIES)
 
 
 def genant_confusion(studies: Sequence[StudyScore]) -> list[list[int]]:
     """Complete bodies by true grade (rows 0 to 3) and found grade (columns 0 to 3, not graded, missed)."""
-    table = metrics.confusion([], [], GENANT_GRADES + 2)
-    for body in (body for study in studies for body in study.complete):
-        if body.found is None:
-            column = GENANT_GRADES + 1
-        else:
-            grade = body.found.genant_grade
-            column = GENANT_GRADES if isinstance(grade, NotMeasured) else grade
-        table[body.truth.genant_grade, column] += 1
-    rows: list[list[int]] = table[:GENANT_GRADES].tolist()
-    return rows
+    complete = (body for study in studies for body in study.complete)
+    return confuse_grades((b.truth.genant_grade, None if b.found is None else b.found.genant_grade) for b in complete)
 
 
 def text_table(results: Results) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from vertecast.evaluation import metrics
-from vertecast.evaluation.agreement import GENANT_GRADES, Estimate
+from vertecast.evaluation.agreement import Estimate
+from vertecast.evaluation.counts import confuse_grades, count_abstentions
 from vertecast.evaluation.datasets import PLACES
 from vertecast.evaluation.projections.bodies import BODY_SCORES, RATIO_PLACES, Ratio, sagittal
 from vertecast.evaluation.projections.cement import CEMENT_SCORES, shown_leaks
@@ -17,7 +17,7 @@ from vertecast.evaluation.projections.found import FoundBody
 from vertecast.evaluation.projections.score import Images
 from vertecast.evaluation.projections.scoring import ImageScore
 from vertecast.images import View
-from vertecast.results import NotMeasured, Place
+from vertecast.results import Place
 
 SCORES: Final = (*BODY_SCORES, *CEMENT_SCORES, *CINE_SCORES)
 VIEWS: Final[tuple[View, ...]] = get_args(View)
@@ -70,31 +70,13 @@ def summarize_projections(studies: Sequence[tuple[ImageScore, ...]]) -> Projecti
 
 def abstentions(images: Images) -> dict[str, dict[str, Any]]:
     """For each quantity of the complete bodies found on lateral views: how many were measured, and why not."""
-    found = [body for _, body in sagittal(images)]
-    result = {}
-    for name, value_of in _QUANTITIES.items():
-        reasons = Counter(value.reason for value in map(value_of, found) if isinstance(value, NotMeasured))
-        missing = reasons.total()
-        result[name] = {
-            "measured": len(found) - missing,
-            "not_measured": missing,
-            "reasons": dict(reasons.most_common()),
-        }
-    return result
+    return count_abstentions([body for _, body in sagittal(images)], _QUANTITIES)
 
 
 def genant_confusion(images: Images) -> list[list[int]]:
     """Complete bodies on lateral views by true grade (rows 0 to 3) and found grade (0 to 3, not graded, missed)."""
-    table = metrics.confusion([], [], GENANT_GRADES + 2)
-    for body in (body for image in images if image.truth.view == "lateral" for body in image.complete):
-        if body.found is None:
-            column = GENANT_GRADES + 1
-        else:
-            grade = body.found.genant_grade
-            column = GENANT_GRADES if isinstance(grade, NotMeasured) else grade
-        table[body.truth.grade, column] += 1
-    rows: list[list[int]] = table[:GENANT_GRADES].tolist()
-    return rows
+    complete = (body for image in images if image.truth.view == "lateral" for body in image.complete)
+    return confuse_grades((b.truth.grade, None if b.found is None else b.found.genant_grade) for b in complete)
 
 
 def compartment_confusion(images: Images) -> dict[str, dict[str, int]]:
