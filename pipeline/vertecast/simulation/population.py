@@ -63,6 +63,12 @@ DIMENSIONS: Final[dict[Level, LevelDimensions]] = dict(
     )
 )
 
+SCOLIOSIS_RATE: Final = 0.3
+"""Share of the spines that curve to the side by more than a little; a choice, so that a network learns such curves."""
+
+STEEPEST_CURVE_DEG: Final = 12.0
+"""Most that neighbours lean against each other in the frontal plane: 70 degrees of Cobb's angle over six or more."""
+
 VARIANT_PROBABILITY: Final = 0.06
 """Chance of each of: an L6, a T13, a missing L5; general knowledge puts such variants at 4 to 12 %."""
 
@@ -200,9 +206,10 @@ def _stack(
     """Pose the bodies from the sacrum upwards so that the discs have their heights and endplates never cross."""
     x_axis, y_axis, z_axis = np.eye(3)
     count = len(shapes)
-    amplitude = np.radians(abs(rng.normal(0, 4)) if rng.random() < 0.8 else rng.uniform(8, 25))
-    phase, period = rng.uniform(0, 2 * np.pi), rng.uniform(7, 16)
-    coronal = amplitude * np.sin(2 * np.pi * np.arange(count) / period + phase)
+    curve_deg = abs(rng.normal(0, 4)) if rng.random() > SCOLIOSIS_RATE else rng.uniform(8, 37)
+    phase, turns = rng.uniform(0, 2 * np.pi), 2 * np.pi / rng.uniform(8, 20)
+    amplitude = np.radians(min(curve_deg, STEEPEST_CURVE_DEG / turns))
+    coronal = amplitude * np.sin(turns * np.arange(count) + phase)
     axial = rng.normal(0, np.radians(2.5)) + 0.5 * coronal + rng.normal(0, np.radians(1), count)
     sacrum = geometry.affine(geometry.rotation(x_axis, slope) @ geometry.rotation(z_axis, axial[-1]), [0, 0, 0])
     below, below_half, below_tilt = sacrum, 0.0, slope

@@ -51,9 +51,9 @@ class ProjectedPatient:
 
 
 def project_patient(
-    phantom: Phantom, treatments: Sequence[Treatment], hardware: Sequence[Hardware], view: Camera
-) -> ProjectedPatient:
-    """Look at a patient, treated or not, with a camera."""
+    phantom: Phantom, treatments: Sequence[Treatment], hardware: Sequence[Hardware], views: Sequence[Camera]
+) -> list[ProjectedPatient]:
+    """Look at a patient, treated or not, with each of the cameras."""
     attenuation = attenuation_parts(phantom.hu)
     beside_spine = np.isin(phantom.structure, (Structure.BACKGROUND, Structure.RIB, Structure.OTHER_BONE))
     extra = [(phantom.structure == Structure.SACRUM).astype(np.float32), attenuation[1] * beside_spine]
@@ -62,20 +62,25 @@ def project_patient(
     if hardware:
         extra.append(metal_fraction(phantom, hardware))
     parts = np.concatenate([attenuation, np.stack(extra)])
-    found = line_integrals(parts, phantom.lps_from_index, view)
-    nothing = np.zeros(view.shape, dtype=np.float32)
-    return ProjectedPatient(
-        camera=view,
-        soft=found[0],
-        bone=found[1],
-        other_bone=found[3],
-        cement=found[4] if treatments else nothing,
-        leaked=found[5] if treatments else nothing,
-        metal=found[-1] if hardware else nothing,
-        sacrum=found[2] >= SACRUM_MM,
-        bodies=silhouettes(phantom.spine, view),
-        sacral_endplate_px=sacral_endplate_px(phantom.spine, view),
-    )
+    projections = []
+    for view in views:
+        found = line_integrals(parts, phantom.lps_from_index, view)
+        nothing = np.zeros(view.shape, dtype=np.float32)
+        projections.append(
+            ProjectedPatient(
+                camera=view,
+                soft=found[0],
+                bone=found[1],
+                other_bone=found[3],
+                cement=found[4] if treatments else nothing,
+                leaked=found[5] if treatments else nothing,
+                metal=found[-1] if hardware else nothing,
+                sacrum=found[2] >= SACRUM_MM,
+                bodies=silhouettes(phantom.spine, view),
+                sacral_endplate_px=sacral_endplate_px(phantom.spine, view),
+            )
+        )
+    return projections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +105,9 @@ class FieldSettings:
 LEAST_BODY_VOXELS: Final = 100
 """A body with fewer voxels is too small on this grid to be treated."""
 
-VIEW_SHARE: Final[dict[View, float]] = {"lateral": 0.55, "ap": 0.35, "oblique": 0.1}
+VIEW_SHARE: Final[dict[View, float]] = {"lateral": 0.6, "ap": 0.3, "oblique": 0.1}
+LONG_VIEW_SHARE: Final[dict[View, float]] = {"lateral": 0.35, "ap": 0.6, "oblique": 0.05}
+"""The whole spine is filmed for its curves, which the view from the front shows."""
 
 SPINE_BEHIND_MIDDLE_MM: Final = 50.0
 """The column lies behind the middle of the trunk, so the drawn field lies before it."""
@@ -108,7 +115,7 @@ SPINE_BEHIND_MIDDLE_MM: Final = 50.0
 LUMBAR_RATE: Final = 0.65
 """Share of the patients filmed round the lumbar spine, sacrum and hips in view: the commonest film."""
 
-LONG_FIELD_RATE: Final = 0.25
+LONG_FIELD_RATE: Final = 0.3
 """Share of the patients drawn as a narrow field over the whole spine, as scoliosis is filmed."""
 
 
@@ -118,7 +125,8 @@ def draw_projections(rng: np.random.Generator, settings: FieldSettings, count: i
     shape, spacing = np.array(settings.shape), settings.spacing_mm
     above_sacrum = int(rng.integers(0, 4)) if rng.random() < LUMBAR_RATE else int(rng.integers(4, 9))
     middle = len(spine.vertebrae) - 1 - above_sacrum
-    if rng.random() < LONG_FIELD_RATE:
+    is_long = rng.random() < LONG_FIELD_RATE
+    if is_long:
         shape = np.round(shape * [0.8, 0.8, 1.3]).astype(int)
         spacing, middle = 1.25 * spacing, len(spine.vertebrae) - 7
     focus = spine.vertebrae[middle].lps_from_local[:3, 3] + rng.normal(0, 6, 3)
@@ -128,13 +136,12 @@ def draw_projections(rng: np.random.Generator, settings: FieldSettings, count: i
     phantom = draw(spine, grid, size, rng)
     treatments = _treatments(phantom, rng) if rng.random() < settings.treated_rate else []
     hardware = _hardware(phantom, treatments, rng) if rng.random() < settings.metal_rate else []
-    names = list(VIEW_SHARE)
-    views = rng.choice(len(names), size=count, p=list(VIEW_SHARE.values()))
-    field_mm = spacing * shape
-    return [
-        project_patient(phantom, treatments, hardware, _camera(names[n], (center, field_mm), settings.pixels, rng))
-        for n in views
-    ]
+    share = LONG_VIEW_SHARE if is_long else VIEW_SHARE
+    names = list(share)
+    views = rng.choice(len(names), size=count, p=list(share.values()))
+    field = (center, spacing * shape)
+    cameras = [_camera(names[n], field, settings.pixels, rng) for n in views]
+    return project_patient(phantom, treatments, hardware, cameras)
 
 
 def _camera(view: View, field: tuple[FloatArray, FloatArray], pixels: int, rng: np.random.Generator) -> Camera:
