@@ -144,10 +144,13 @@ def _register(key: _Key, contrast: npt.NDArray[np.float32], guess: FloatArray) -
     from skimage.registration import phase_cross_correlation
 
     back, _, _ = phase_cross_correlation(key.contrast, contrast, upsample_factor=UPSAMPLING, normalization=None)
-    candidates = [key.shift - np.asarray(back, dtype=np.float64)[::-1], guess]
-    scores = [_correlation(key.contrast, contrast, shift - key.shift) for shift in candidates]
-    best = int(np.argmax(scores))
-    return candidates[best], scores[best]
+    shift = key.shift - np.asarray(back, dtype=np.float64)[::-1]
+    quality = _correlation(key.contrast, contrast, shift - key.shift)
+    if quality < SURE_QUALITY:
+        guessed = _correlation(key.contrast, contrast, guess - key.shift)
+        if guessed > quality:
+            return guess, guessed
+    return shift, quality
 
 
 def _correlation(key: npt.NDArray[np.float32], contrast: npt.NDArray[np.float32], shift: FloatArray) -> float:
@@ -155,13 +158,28 @@ def _correlation(key: npt.NDArray[np.float32], contrast: npt.NDArray[np.float32]
     rows, columns = key.shape
     if abs(shift[0]) > (1 - MIN_OVERLAP) * columns or abs(shift[1]) > (1 - MIN_OVERLAP) * rows:
         return 0.0
-    moved = np.asarray(ndimage.shift(key, shift[::-1], order=1, prefilter=False))
+    moved = _moved(key, shift)
     shown = (np.abs(moved) > 1e-6) & (np.abs(contrast) > 1e-6)
     if np.count_nonzero(shown) < MIN_OVERLAP**2 * key.size:
         return 0.0
     a, b = moved[shown], contrast[shown]
-    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / norm if norm > 0 else 0.0
+    norm = float(np.sqrt(np.dot(a, a) * np.dot(b, b)))
+    return float(np.dot(a, b)) / norm if norm > 0 else 0.0
+
+
+def _moved(image: npt.NDArray[np.float32], shift: FloatArray) -> npt.NDArray[np.float32]:
+    """An image moved by (column, row), linear between pixels and zero beyond its edges.
+
+    A sum of four moves by whole pixels takes a tenth of the time of `scipy.ndimage.shift`.
+    """
+    whole = np.floor(shift).astype(int)
+    right, down = np.float32(shift - whole)
+    rows, columns = image.shape
+    before, after = np.maximum(whole, 0) + 1, np.maximum(-whole, 0)
+    padded = np.pad(image, ((before[1], after[1]), (before[0], after[0])))
+    part = padded[after[1] :, after[0] :]
+    across = (1 - right) * part[:, 1 : columns + 1] + right * part[:, :columns]
+    return np.asarray((1 - down) * across[1 : rows + 1] + down * across[:rows])
 
 
 def _fading(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
