@@ -98,10 +98,10 @@ def time_projections(folder: Path, runs: int) -> dict[str, Any]:
     """Analyse a radiograph and a cine in this process, once to start up and then as often as is asked."""
     import resource
 
-    from vertecast.batch import shipped_engine
     from vertecast.config import Config
     from vertecast.dicom.discover import StudyFiles, find_studies
     from vertecast.dicom.xray import choose_projection_series, projection_files, read_projection
+    from vertecast.engine import shipped_engine
     from vertecast.images import Fluoroscopy
     from vertecast.workflow.projection import analyze_projections
 

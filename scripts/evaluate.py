@@ -120,8 +120,9 @@ def simulate(case: Case) -> None:
 
 def score_simulated(plan: Plan) -> int:
     """Simulate, analyse, score and print; returns the exit status."""
-    from vertecast.batch import run_batch, shipped_engine
+    from vertecast.batch import run_batch
     from vertecast.config import load_config
+    from vertecast.engine import shipped_engine
     from vertecast.workers import Lost, run_in_processes
 
     config = load_config(plan.config).with_overrides({"batch": {"workers": plan.workers}})
@@ -157,8 +158,8 @@ def score_table(plan: Plan) -> str:
 
 def score_real_images(data: Path, out: Path) -> int:
     """Compare with real images, print and draw; returns the exit status."""
-    from vertecast.batch import shipped_engine
     from vertecast.config import SegmentationOptions
+    from vertecast.engine import shipped_engine
     from vertecast.evaluation.real import IMAGES, document, text_lines
 
     present = [image for image in IMAGES if (data / image.path).exists()]
@@ -219,8 +220,8 @@ class Recorder:
 
 def score_films(data: Path, out: Path) -> int:
     """Compare bodies on real films with marked corners, print and draw; returns the number of films scored."""
-    from vertecast.batch import shipped_engine
     from vertecast.config import SegmentationOptions
+    from vertecast.engine import shipped_engine
     from vertecast.evaluation.films import FOLDERS, film_lines, read_corners, score_film, summary
 
     options = SegmentationOptions()

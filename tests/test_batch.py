@@ -20,9 +20,10 @@ from fakes import (
     write_spine,
 )
 from vertecast import batch
-from vertecast.batch import FINGERPRINT_NAME, NOT_REACHED, BatchResult, Engine, Job, run_batch
+from vertecast.batch import FINGERPRINT_NAME, NOT_REACHED, BatchResult, Job, run_batch
 from vertecast.config import Config, SegmentationOptions
 from vertecast.dicom.discover import StudyFiles, find_studies
+from vertecast.engine import Engine
 from vertecast.errors import OutputError
 from vertecast.workflow import Segmenter
 

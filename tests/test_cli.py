@@ -10,10 +10,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fakes import SECRET_NAME, load_blocks, load_interrupted, spine_image, write_dicom, write_spine, write_values
-from vertecast import batch, environment, resources
-from vertecast.batch import Engine
+from vertecast import engine as engine_module
+from vertecast import environment, resources
 from vertecast.cli import app
 from vertecast.config import SegmentationOptions
+from vertecast.engine import Engine
 from vertecast.environment import Check
 from vertecast.errors import BundleError
 from vertecast.simulation import studies
@@ -27,7 +28,7 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, engine: Callable[[SegmentationOptions], Engine]) -> None:
-    monkeypatch.setattr(batch, "shipped_engine", engine)
+    monkeypatch.setattr(engine_module, "shipped_engine", engine)
 
 
 def invoke(*arguments: str | Path) -> Result:

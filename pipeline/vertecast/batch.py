@@ -16,47 +16,31 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from vertecast import __version__, resources
+from vertecast import __version__
 from vertecast.config import Config, SegmentationOptions
 from vertecast.dicom.discover import StudyFiles, UnreadablePath, find_studies
-from vertecast.errors import BundleError, OutputError, VertecastError
+from vertecast.engine import Engine, Loader, ProjectionLoader
+from vertecast.errors import BundleError, ConfigurationError, OutputError, VertecastError
 from vertecast.reports.document import from_document
 from vertecast.reports.outputs import REPORT_NAME, write_run, write_study
 from vertecast.reports.summary import RunSummary, StudyRun
 from vertecast.workers import Lost, run_in_processes
-from vertecast.workflow import ProjectionSegmenter, Segmenter, analyze_study
-
-XRAY_BUNDLE: Final = SegmentationOptions().xray_bundle
-"""The one bundle that an installation may lack: radiographs are then skipped with a reason."""
+from vertecast.workflow import ProjectionSegmenter, Segmenter, analyze_study, is_label_map
 
 FINGERPRINT_NAME: Final = ".inputs.sha256"
 """Written last into a study's folder: the folder is complete, and from these files, options and weights."""
+
+NAMES_A_FILE: Final[Any] = {"segmentation": {"label_map"}}
+"""Options that are left out of run.json: the name of a file may be a patient's."""
 
 NOT_REACHED: Final = "not reached: the run was interrupted"
 NAME_TAKEN: Final = "another study of this run has the same name; analyse it into a folder of its own"
 WORKER_DIED: Final = "its process ended without a word, most likely for want of memory; use fewer workers"
 
-Loader: TypeAlias = Callable[[SegmentationOptions], Segmenter]
-ProjectionLoader: TypeAlias = Callable[[SegmentationOptions], ProjectionSegmenter]
 Listener: TypeAlias = Callable[[StudyRun, int, int], None]
 """Told of each study or unreadable path, how many are done, how many there are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """How a process makes its segmenters.
-
-    Attributes:
-        load: Makes the one for CT; a plain function of a module, so that worker processes can import it.
-        weights: What tells these weights from any others; part of the fingerprint of every study.
-        load_projection: Makes the one for projections; None where there is no bundle for it.
-    """
-
-    load: Loader
-    weights: str
-    load_projection: ProjectionLoader | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,25 +86,6 @@ class Job:
         return StudyRun(study_instance_uid=uid, directory=self.directory, status=status, reason=reason)
 
 
-def shipped_engine(options: SegmentationOptions) -> Engine:
-    """The engine of the model bundles, their weights checked.
-
-    Raises:
-        BundleError: a bundle is missing or altered.
-    """
-    bundles = [resources.read_bundle(resources.bundle_directory(options.bundle))]
-    has_xray = options.xray_bundle != XRAY_BUNDLE or XRAY_BUNDLE in resources.bundle_names()
-    if has_xray:
-        bundles.append(resources.read_bundle(resources.bundle_directory(options.xray_bundle)))
-    for bundle in bundles:
-        resources.verify_bundle(bundle)
-    return Engine(
-        load=_load_ct_segmenter,
-        weights=json.dumps([bundle.sha256 for bundle in bundles], sort_keys=True),
-        load_projection=_load_xray_segmenter if has_xray else None,
-    )
-
-
 def run_batch(
     paths: Sequence[Path],
     out: Path,
@@ -143,6 +108,7 @@ def run_batch(
         listener: Told of the progress.
 
     Raises:
+        ConfigurationError: a label map was given for more than one study.
         OutputError: the folder cannot be made, or the summary cannot be written.
         BundleError: the weights cannot be loaded.
     """
@@ -151,7 +117,10 @@ def run_batch(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
-    jobs, done = _plan(paths, out, config, engine, force=force)
+    studies = list(find_studies(paths))
+    if config.segmentation.label_map is not None:
+        studies = _study_of_label_map(studies, config)
+    jobs, done = _plan(studies, out, config, engine, force=force)
     total = len(jobs) + len(done)
     for number, study in enumerate(done, start=1):
         listener(study, number, total)
@@ -164,18 +133,34 @@ def run_batch(
         interrupted = True
         reached = {study.directory for study in done}
         done += [job.ended("skipped", NOT_REACHED) for job in jobs if job.directory not in reached]
-    write_run(out, RunSummary(studies=tuple(done), started=started, config=config.model_dump()))
+    write_run(out, RunSummary(studies=tuple(done), started=started, config=config.model_dump(exclude=NAMES_A_FILE)))
     return BatchResult(studies=tuple(done), interrupted=interrupted)
 
 
+def _study_of_label_map(
+    studies: list[StudyFiles | UnreadablePath], config: Config
+) -> list[StudyFiles | UnreadablePath]:
+    """The one study that a label map belongs to; the map itself where no other was given.
+
+    Raises:
+        ConfigurationError: there are several studies.
+    """
+    maps = [one for one in studies if isinstance(one, StudyFiles) and is_label_map(one, config)]
+    others = [one for one in studies if one not in maps]
+    count = sum(isinstance(one, StudyFiles) for one in others)
+    if count > 1:
+        raise ConfigurationError(f"a label map belongs to one study, and {count} were found; give that one alone")
+    return others if count else [*maps, *others]
+
+
 def _plan(
-    paths: Sequence[Path], out: Path, config: Config, engine: Engine, *, force: bool
+    studies: Sequence[StudyFiles | UnreadablePath], out: Path, config: Config, engine: Engine, *, force: bool
 ) -> tuple[list[Job], list[StudyRun]]:
     """What is to be done, and what needs nothing done: unreadable paths and studies of an earlier run."""
     jobs: list[Job] = []
     done: list[StudyRun] = []
     taken: set[str] = set()
-    for found in find_studies(paths):
+    for found in studies:
         if isinstance(found, UnreadablePath):
             name = str(found.path)
             done.append(StudyRun(study_instance_uid=name, directory="", status="failed", reason=found.reason))
@@ -286,18 +271,6 @@ def run_job(job: Job) -> StudyRun:
         timing_s={"analysis": round(analyzed - started, 3), "output": round(time.monotonic() - analyzed, 3)},
         report=result.report,
     )
-
-
-def _load_ct_segmenter(options: SegmentationOptions) -> Segmenter:
-    from vertecast.segmentation.ct import CtSegmenter
-
-    return CtSegmenter.load(resources.bundle_directory(options.bundle), passes=options.passes)
-
-
-def _load_xray_segmenter(options: SegmentationOptions) -> ProjectionSegmenter:
-    from vertecast.segmentation.xray import XraySegmenter
-
-    return XraySegmenter.load(resources.bundle_directory(options.xray_bundle))
 
 
 @functools.lru_cache(maxsize=1)

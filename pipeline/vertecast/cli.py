@@ -82,9 +82,11 @@ def analyze(
             metavar="PATH",
             exists=True,
             readable=False,
-            help="Study folder, a tree of them, DICOM file, DICOMDIR, zip, NIfTI, MetaImage or NRRD volume.",
+            help="Study folder, a tree of them, DICOM file, DICOMDIR, zip, NIfTI, MetaImage or NRRD volume. "
+            "May be left out with --segmentation.",
         ),
-    ],
+    ] = [],  # noqa: B006  typer copies it
+    *,
     out: OutOption,
     phase: Annotated[
         Literal["auto", "pre", "intra", "post"] | None,
@@ -97,23 +99,36 @@ def analyze(
     lowest: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="Level of the lowest vertebra in view, for example L5.")
     ] = None,
+    segmentation: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Label map to be measured instead of what the network finds on CT."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Its numbers: verse, totalsegmentator, vertecast or a YAML file."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Studies analysed at the same time.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file, see configs/default.yaml.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Analyse again what an earlier run has written.")] = False,
 ) -> None:
     """Measure every study under PATH and write reports to DIR."""
-    from vertecast.batch import run_batch, shipped_engine
+    from vertecast.batch import run_batch
     from vertecast.config import load_config
+    from vertecast.engine import shipped_engine
 
     with _clear_errors():
         overrides: dict[str, dict[str, Any]] = {
             "analysis": {"phase": phase, "lowest": lowest, "spacing_mm": spacing_mm},
+            "segmentation": {"label_map": None if segmentation is None else str(segmentation), "labels": labels},
             "batch": {"workers": workers},
         }
         options = load_config(config).with_overrides(overrides)
+        if not paths and options.segmentation.label_map is None:
+            raise ConfigurationError("give at least one PATH, or a label map with --segmentation")
         engine = shipped_engine(options.segmentation)
         with _progress() as listener:
-            result = run_batch(paths, out, options, engine, force=force, listener=listener)
+            given = paths or [Path(str(options.segmentation.label_map))]
+            result = run_batch(given, out, options, engine, force=force, listener=listener)
         raise typer.Exit(_conclude(result, out))
 
 

@@ -51,11 +51,15 @@ class SegmentationOptions(_Options):
     Attributes:
         bundle: Name of a shipped bundle for CT, or a folder that holds one.
         xray_bundle: The same for radiographs and fluoroscopy.
+        label_map: Label map of the user's that is measured instead of what the bundle for CT finds, or None.
+        labels: What its numbers mean: "verse", "totalsegmentator", "vertecast", or a YAML file (docs/label_maps.md).
         passes: 1, or 2 to run the mirror image too; how well both agree goes into each vertebra's confidence.
     """
 
     bundle: str = "ct_spine"
     xray_bundle: str = "xray_spine"
+    label_map: str | None = None
+    labels: str = "verse"
     passes: int = Field(default=2, ge=1, le=MAX_PASSES)
 
 

@@ -54,6 +54,27 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grid:
+    """Where voxels lie, without their values: what is left of an image of which only a label map is at hand.
+
+    Attributes:
+        shape: Voxel counts (i, j, k).
+        lps_from_index: (4, 4) affine from voxel centre index to LPS mm.
+    """
+
+    shape: tuple[int, int, int]
+    lps_from_index: geometry.FloatArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lps_from_index", _frozen(np.array(self.lps_from_index, dtype=np.float64)))
+
+    @property
+    def spacing_mm(self) -> geometry.FloatArray:
+        """Voxel spacing (3,) in mm."""
+        return geometry.spacing_mm(self.lps_from_index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mask:
     """A label map on a grid of its own.
 
@@ -89,6 +110,8 @@ class Segmentation:
         touches_border: One bool per vertebra: its body is cut by the edge of the image.
         height_sd_mm: One number per vertebra: error (1 SD) that the outline brings into a height; () for exact masks.
         models: Name, version and sha256 of each set of weights.
+        levels: Name of every vertebra where they came with the outlines; () where they have to be counted.
+        canal_is_inferred: The canal was drawn from the arches round it; it says nothing of what narrows it.
     """
 
     lps_from_index: geometry.FloatArray
@@ -101,6 +124,8 @@ class Segmentation:
     touches_border: tuple[bool, ...]
     height_sd_mm: tuple[float, ...] = ()
     models: tuple[tuple[str, str, str], ...] = ()
+    levels: tuple[str, ...] = ()
+    canal_is_inferred: bool = False
 
     def __post_init__(self) -> None:
         for name in ("structure", "instance", "body_probability", "cement_probability", "metal_probability"):

@@ -38,7 +38,7 @@ class NotMeasured:
 
 Measured: TypeAlias = Quantity | NotMeasured
 Deformity: TypeAlias = Literal["none", "wedge", "biconcave", "crush"]
-LevelSource: TypeAlias = Literal["sacrum", "ribs", "sacrum+ribs", "operator", "unknown"]
+LevelSource: TypeAlias = Literal["sacrum", "ribs", "sacrum+ribs", "operator", "label map", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +223,15 @@ class SeriesResult:
     """One series of the study and what became of it."""
 
     series_instance_uid: str
-    kind: Literal["ct", "radiograph", "cine", "other"]
+    kind: Literal["ct", "label map", "radiograph", "cine", "other"]
     view: Literal["lateral", "ap", "oblique"] | None
     status: Literal["analyzed", "skipped", "failed"]
     reason: str
+
+    @property
+    def is_volume(self) -> bool:
+        """True for what has voxels in the patient: a CT, or a label map that stands for one."""
+        return self.kind in ("ct", "label map")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from phantoms_scored import Film, write
-from vertecast import batch, workers
+from vertecast import batch, engine, workers
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_projections_are_scored_in_a_folder_of_their_own(
     bundles: list[str] = []
     monkeypatch.setattr(evaluate, "simulate", simulate)
     monkeypatch.setattr(workers, "run_in_processes", here)
-    monkeypatch.setattr(batch, "shipped_engine", lambda chosen: bundles.append(chosen.xray_bundle))
+    monkeypatch.setattr(engine, "shipped_engine", lambda chosen: bundles.append(chosen.xray_bundle))
     monkeypatch.setattr(batch, "run_batch", lambda *_, **__: SimpleNamespace(interrupted=False))
     command = [option, "2", "--seed", "2000002", "--config", str(options), "--out", str(tmp_path)]
     assert evaluate.main(command) == 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vertecast import batch, workers
+from vertecast import batch, engine, workers
 from vertecast.workers import Lost
 
 
@@ -70,7 +70,7 @@ def test_simulated_studies_are_scored_and_printed(
     analysed: list[Path] = []
     monkeypatch.setattr(evaluate, "simulate", simulate)
     monkeypatch.setattr(workers, "run_in_processes", here)
-    monkeypatch.setattr(batch, "shipped_engine", lambda _options: None)
+    monkeypatch.setattr(engine, "shipped_engine", lambda _options: None)
     monkeypatch.setattr(
         batch, "run_batch", lambda paths, *_, **__: analysed.extend(paths) or SimpleNamespace(interrupted=False)
     )

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from vertecast import geometry
 from vertecast.dicom.checks import AIR_HU, check_finite
 from vertecast.dicom.sources import cause
-from vertecast.errors import GeometryError, UnreadableError, UnsupportedError
+from vertecast.errors import GeometryError, InputError, UnreadableError, UnsupportedError
+from vertecast.images import Mask
 
 MM_PER_UNIT: Final = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 """NIfTI units of length; most writers leave "unknown" and mean mm."""
@@ -44,6 +45,19 @@ def read_volume_file(path: Path) -> tuple[npt.NDArray[np.int16], geometry.FloatA
     if not np.all(np.isfinite(lps_from_index)) or geometry.voxel_volume_mm3(lps_from_index) <= 0:
         raise GeometryError("its affine is degenerate; write the file again from the original images")
     return _to_hu(values, slope, intercept), lps_from_index
+
+
+def read_label_map(path: Path) -> Mask:
+    """Read a label map; its messages say that it is one, since a CT may be read beside it.
+
+    Raises:
+        UnreadableError, UnsupportedError, GeometryError: as `read_volume_file`.
+    """
+    try:
+        labels, lps_from_index = read_volume_file(path)
+    except InputError as error:
+        raise type(error)(f"the label map: {error}") from error
+    return Mask(labels=labels, lps_from_index=lps_from_index)
 
 
 def _to_hu(values: Values, slope: float, intercept: float) -> npt.NDArray[np.int16]:

@@ -124,8 +124,11 @@ def _sample_column(volume: Volume, body: BodyGeometry, x: FloatArray, y: FloatAr
 def canal_depth_mm(segmentation: Segmentation, body: BodyGeometry) -> float | None:
     """Smallest mean antero-posterior depth (mm) of the canal's midline strip over slabs of the body's height.
 
-    A mean over a strip moves by less than a voxel when the wall does. None where no canal was segmented.
+    A mean over a strip moves by less than a voxel when the wall does. None without a canal that
+    was segmented itself.
     """
+    if segmentation.canal_is_inferred:
+        return None
     height = max(body.heights_mm.values())
     reach = int(np.ceil((body.depth_mm / 2 + 45.0) / segmentation.spacing_mm))
     middle = geometry.apply(geometry.inverse(segmentation.lps_from_index), body.center_lps_mm).astype(int)

@@ -77,7 +77,7 @@ def _smooth_field(points: FloatArray, plain: npt.NDArray[np.bool_], shifts: Floa
     """A robust paraboloid through the shifts of the plain lines, at every line: outlines err smoothly, spurs do not."""
     x, y = points[:, 0] / np.ptp(points[:, 0]), points[:, 1] / np.ptp(points[:, 1])
     design = monomials(x, y, 2)
-    return np.asarray(design @ robust_solve(design[plain], shifts, ridge=0.0)[0])
+    return np.asarray(design @ robust_solve(design[plain], shifts)[0])
 
 
 def _profiles(volume: Volume, lps_from_local: FloatArray, points: FloatArray, side: float) -> FloatArray:

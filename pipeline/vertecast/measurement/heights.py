@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from vertecast.geometry import FloatArray
-from vertecast.images import Segmentation, Volume
+from vertecast.images import Grid, Segmentation, Volume
 from vertecast.measurement import bone
 from vertecast.measurement.comparison import PLACES, Comparison, Heights, compare, genant_grade, length, sound_bodies
 from vertecast.measurement.endplates import CUT, BodyGeometry, fit_body
@@ -17,15 +18,17 @@ from vertecast.results import HeightReference, LevelAssignment, Measured, NotMea
 
 __all__ = ["fit_bodies", "genant_grade", "measure_vertebrae"]
 
+NO_CT: Final = NotMeasured(reason="a label map without its CT shows no density")
 
-def fit_bodies(volume: Volume, segmentation: Segmentation) -> tuple[BodyGeometry | NotMeasured, ...]:
+
+def fit_bodies(volume: Volume | Grid, segmentation: Segmentation) -> tuple[BodyGeometry | NotMeasured, ...]:
     """Fit every body, cranial to caudal."""
     layout = find_bodies(segmentation)
     return tuple(fit_body(volume, segmentation, n + 1, layout=layout) for n in range(segmentation.count))
 
 
 def measure_vertebrae(
-    volume: Volume,
+    volume: Volume | Grid,
     segmentation: Segmentation,
     levels: Sequence[LevelAssignment],
     *,
@@ -36,7 +39,7 @@ def measure_vertebrae(
     """Measure every vertebra of one series.
 
     Args:
-        volume: Native CT.
+        volume: Native CT, or its grid alone: then nothing is said of what is inside a body.
         segmentation: What the network found.
         levels: One per instance.
         series_instance_uid: Of the CT.
@@ -62,8 +65,10 @@ def measure_vertebrae(
         compared = compare(heights, names, sound, n)
         confidence = segmentation.instance_confidence[n] * float(np.exp(-max(body.residual_mm - 0.5, 0.0)))
         inside = _Inside(
-            density=bone.trabecular_density(volume, body, treated=common.treated),
-            cleft=bone.cleft_gas(volume, body),
+            density=bone.trabecular_density(volume, body, treated=common.treated)
+            if isinstance(volume, Volume)
+            else NO_CT,
+            cleft=bone.cleft_gas(volume, body) if isinstance(volume, Volume) else NO_CT,
             canal_compromise=bone.canal_compromise(depths, sound, n),
         )
         findings.append(_measured(common, body, compared, inside, confidence))

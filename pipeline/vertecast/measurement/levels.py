@@ -39,7 +39,7 @@ RIB_NOISE_VOLUME_MM3: Final = 40.0
 
 
 def assign_levels(segmentation: Segmentation, *, lowest: str | None = None) -> tuple[LevelAssignment, ...]:
-    """Name every vertebra.
+    """Name every vertebra: as the label map does that was given, or by counting.
 
     Args:
         segmentation: What the network found; instances from cranial to caudal.
@@ -55,6 +55,8 @@ def assign_levels(segmentation: Segmentation, *, lowest: str | None = None) -> t
         check_operator_level(lowest)
     if segmentation.count == 0:
         return ()
+    if segmentation.levels and lowest is None:
+        return tuple(LevelAssignment(name=name, source="label map", confidence=1.0) for name in segmentation.levels)
     centers = find_bodies(segmentation).centers_lps_mm
     slots = find_slots(centers)
     count = operator_count(lowest) if lowest is not None else _count(segmentation, centers, slots)

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from vertecast import geometry
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
-from vertecast.images import Segmentation, Volume
+from vertecast.images import Grid, Segmentation, Volume
 from vertecast.measurement import bone
 from vertecast.measurement.angles import measure_angles
 from vertecast.measurement.cement import measure_cement
@@ -54,7 +54,7 @@ class Measurements:
 
 
 def measure_study(
-    volume: Volume,
+    volume: Volume | Grid,
     segmentation: Segmentation,
     levels: Sequence[LevelAssignment],
     *,
@@ -65,7 +65,7 @@ def measure_study(
     """Measure one CT series.
 
     Args:
-        volume: Native CT; its last array axis runs over the slices.
+        volume: Native CT; its last array axis runs over the slices. Or its grid alone: no cement is measured then.
         segmentation: What the network found.
         levels: One per instance, of `assign_levels`.
         series_instance_uid: Of the CT.
@@ -79,7 +79,9 @@ def measure_study(
         raise ValueError(f"{len(levels)} levels for {segmentation.count} vertebrae")
     bodies = fit_bodies(volume, segmentation)
     metal = metal_mask(segmentation)
-    found = find_cement(volume, segmentation, metal=metal, threshold_hu=cement_hu)
+    found = None
+    if isinstance(volume, Volume):
+        found = find_cement(volume, segmentation, metal=metal, threshold_hu=cement_hu)
     vertebrae = measure_vertebrae(
         volume, segmentation, levels, series_instance_uid=series_instance_uid,
         treated=found.treated if found else frozenset(), geometries=bodies,
@@ -105,7 +107,7 @@ def measure_study(
     )
 
 
-def _warnings(volume: Volume, found: CementMap | None, hardware: Sequence[HardwareFinding]) -> list[str]:
+def _warnings(volume: Volume | Grid, found: CementMap | None, hardware: Sequence[HardwareFinding]) -> list[str]:
     warnings = list(found.warnings) if found is not None else []
     thickest = float(volume.spacing_mm.max())
     if thickest > THICK_SLICE_MM:

@@ -26,7 +26,7 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
         HTML that loads nothing from anywhere.
     """
     levels = [(picture.level, _embedded(picture)) for picture in shown.values() if picture.level is not None]
-    has_ct = any(series.kind == "ct" and series.status == "analyzed" for series in report.series)
+    has_ct = any(series.is_volume and series.status == "analyzed" for series in report.series)
     context: dict[str, Any] = {
         "report": report,
         "headline": wording.headline(report),

@@ -76,8 +76,8 @@ def render_pictures(volume: Volume | None, labels: Mask, report: StudyReport, *,
 
 
 def shown_vertebrae(report: StudyReport) -> tuple[VertebraFinding, ...]:
-    """Vertebrae of the first analysed CT series: the one that the label map belongs to. None of a projection."""
-    analyzed = [s.series_instance_uid for s in report.series if s.kind == "ct" and s.status == "analyzed"]
+    """Vertebrae of the first analysed volume: the one that the label map belongs to. None of a projection."""
+    analyzed = [s.series_instance_uid for s in report.series if s.is_volume and s.status == "analyzed"]
     ct = (v for v in report.vertebrae if v.center_lps_mm is not None)
     return tuple(v for v in ct if not analyzed or v.series_instance_uid == analyzed[0])
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from vertecast.config import Config
 from vertecast.dicom.discover import SeriesFiles, StudyFiles, series_kind
 from vertecast.workflow.ct import analyze_ct
+from vertecast.workflow.label_map import analyze_label_map, is_label_map
 from vertecast.workflow.projection import analyze_projections
 from vertecast.workflow.result import Film, ProjectionSegmenter, Segmenter, StudyResult, numbered_after, phase_of
 
-__all__ = ["Film", "ProjectionSegmenter", "Segmenter", "StudyResult", "analyze_study"]
+__all__ = ["Film", "ProjectionSegmenter", "Segmenter", "StudyResult", "analyze_study", "is_label_map"]
 
 
 def analyze_study(
@@ -20,7 +21,7 @@ def analyze_study(
     segmenter: Segmenter,
     projection_segmenter: Callable[[], ProjectionSegmenter] | None = None,
 ) -> StudyResult:
-    """Measure one study: the best CT series that it holds, and every radiograph and cine.
+    """Measure one study: the best CT series that it holds, and every radiograph and cine; or a label map alone.
 
     Input that cannot be analysed is no exception here: it is a series with the status "failed" or "skipped" and its
     reason.
@@ -31,6 +32,8 @@ def analyze_study(
         segmenter: Finds the vertebrae on CT.
         projection_segmenter: Makes what finds them on projections, called when there is one; None: they are skipped.
     """
+    if is_label_map(study, config):
+        return analyze_label_map(study, config, segmenter)
     films = tuple(series for series in study.series if _is_projection(series))
     rest = tuple(series for series in study.series if not _is_projection(series))
     ct = analyze_ct(replace(study, series=rest), config, segmenter)

@@ -99,6 +99,8 @@ def _measure(
 
 def _limits(ct: CtSeries, levels: Sequence[LevelAssignment]) -> Iterator[str]:
     """What the reader must know before trusting the numbers of this study."""
+    if any(level.source == "label map" for level in levels):
+        yield "Outlines and levels are those of the label map that was given; they were not checked against the CT."
     if (ct.slice_thickness_mm or 0.0) > THICK_SLICE_MM >= ct.volume.spacing_mm.max():
         yield f"Overlapping slices of {ct.slice_thickness_mm:g} mm: small height losses and small leaks can be missed."
     if any(level.source == "unknown" for level in levels):

@@ -1,0 +1,226 @@
+"""Label maps of the user's: bodies cut out of whole vertebrae, levels, holes, and maps that mean something else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vertecast import geometry
+from vertecast.anatomy import CEMENT_INSIDE_LABEL, POSTERIOR_LABEL_OFFSET, Level, Structure
+from vertecast.errors import ConfigurationError, UnsupportedError
+from vertecast.images import Grid, Mask, Segmentation, Volume
+from vertecast.measurement.heights import fit_bodies
+from vertecast.measurement.levels import assign_levels
+from vertecast.results import NotMeasured
+from vertecast.segmentation.body_cut import find_canal, find_posterior_wall, spine_directions
+from vertecast.segmentation.label_map import LabelMapSegmenter, segment_label_map
+from vertecast.segmentation.label_schemes import BUILT_IN, LabelScheme, label_scheme
+from vertecast.simulation.population import sample_spine
+from vertecast.simulation.spine import Spine
+from vertecast.simulation.tissue import Phantom, draw
+
+VERSE = label_scheme("verse")
+OBLIQUE = geometry.affine(geometry.rotation([1.0, 2.0, -1.5], np.radians(11)), [31.0, -17.0, 204.0])
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    """A simulated patient from T12 to L3, drawn with arches and all."""
+    rng = np.random.default_rng(8)
+    spine = sample_spine(rng, fracture_rate=0.0)
+    first = next(n for n, v in enumerate(spine.vertebrae) if v.level is Level.L1)
+    shape = np.array([96, 100, 140])
+    center = spine.vertebrae[first].lps_from_local[:3, 3] + [0, 15, 0]
+    return draw(spine, geometry.scaling_affine([1.0] * 3, center - (shape - 1) / 2), (96, 100, 140), rng)
+
+
+def whole_vertebrae(phantom: Phantom, lps: geometry.FloatArray | None = None) -> Mask:
+    """The map that an expert would draw in the VerSe convention, moved as a whole by ``lps``."""
+    numbers = np.array([0, *(int(v.level) for v in phantom.spine.vertebrae)])[phantom.instance]
+    labels = np.where(np.isin(phantom.structure, (Structure.BODY, Structure.POSTERIOR)), numbers, 0)
+    return Mask(labels=labels, lps_from_index=(np.eye(4) if lps is None else lps) @ phantom.lps_from_index)
+
+
+def with_own_arches(phantom: Phantom, lps: geometry.FloatArray | None = None) -> Mask:
+    """The same in our own convention: bodies and posterior elements apart."""
+    whole = whole_vertebrae(phantom, lps)
+    labels = np.array(whole.labels)
+    labels[(labels > 0) & (phantom.structure == Structure.POSTERIOR)] += POSTERIOR_LABEL_OFFSET
+    return replace(whole, labels=labels)
+
+
+def grid_of(mask: Mask) -> Grid:
+    i, j, k = mask.labels.shape
+    return Grid(shape=(i, j, k), lps_from_index=mask.lps_from_index)
+
+
+def true_heights_mm(spine: Spine, level: str) -> list[float]:
+    (vertebra,) = (v for v in spine.vertebrae if v.level.name == level)
+    points = vertebra.shape.six_points_local_mm()
+    return [points["superior"][p][2] - points["inferior"][p][2] for p in ("anterior", "middle", "posterior")]
+
+
+def heights_mm(mask: Mask, found: Segmentation) -> dict[str, list[float]]:
+    bodies = zip(found.levels, fit_bodies(grid_of(mask), found), strict=True)
+    return {level: list(b.heights_mm.values()) for level, b in bodies if not isinstance(b, NotMeasured)}
+
+
+@pytest.mark.parametrize("lps", [np.eye(4), OBLIQUE], ids=["straight", "oblique"])
+def test_the_body_is_cut_out_of_the_whole_vertebra(phantom: Phantom, lps: geometry.FloatArray) -> None:
+    mask = whole_vertebrae(phantom, lps)
+    found = segment_label_map(mask, VERSE)
+    here = geometry.resample(found.structure, found.lps_from_index, mask.lps_from_index, mask.labels.shape, order=0)
+    for number in (20, 21):  # whole in the picture
+        true = (phantom.structure == Structure.BODY) & (np.asarray(mask.labels) == number)
+        cut = (here == Structure.BODY) & (np.asarray(mask.labels) == number)
+        assert 2 * (true & cut).sum() / (true.sum() + cut.sum()) > 0.92
+    # The heights of the cut body are those of the body drawn by itself, however the map is turned.
+    alone = heights_mm(mask, segment_label_map(with_own_arches(phantom, lps), label_scheme("vertecast")))
+    for level, heights in heights_mm(mask, found).items():
+        assert heights == pytest.approx(alone[level], abs=0.25)
+        assert heights == pytest.approx(true_heights_mm(phantom.spine, level), abs=0.4)
+
+
+def test_levels_come_from_the_map_and_the_operator_overrules_them(phantom: Phantom) -> None:
+    found = segment_label_map(whole_vertebrae(phantom), VERSE)
+    assert [level.source for level in assign_levels(found)] == ["label map"] * found.count
+    assert [level.name for level in assign_levels(found)] == list(found.levels)
+    assert {"L1", "L2"} <= set(found.levels)
+    assert assign_levels(found, lowest="L5")[-1].name == "L5"
+
+
+def test_bodies_and_arches_with_labels_of_their_own_are_not_cut_again(phantom: Phantom) -> None:
+    mask = with_own_arches(phantom)
+    found = segment_label_map(mask, label_scheme("vertecast"))
+    n = 1 + found.levels.index("L1")
+    body = (found.structure == Structure.BODY) & (found.instance == n)
+    assert body.sum() == pytest.approx((np.asarray(mask.labels) == 20).sum(), rel=0.03)
+    assert ((found.structure == Structure.POSTERIOR) & (found.instance == n)).any()
+    assert (found.structure == Structure.CANAL).any()
+
+
+def test_cement_in_a_body_counts_as_body(phantom: Phantom) -> None:
+    whole = with_own_arches(phantom)
+    labels = np.array(whole.labels)
+    plain = segment_label_map(whole, label_scheme("vertecast"))
+    center = np.argwhere(labels == 20).mean(axis=0).astype(int)
+    filled = labels.copy()
+    ball = np.linalg.norm(np.stack(np.indices(labels.shape), -1) - center, axis=-1) < 6
+    filled[ball & (labels == 20)] = CEMENT_INSIDE_LABEL
+    found = segment_label_map(replace(whole, labels=filled), label_scheme("vertecast"))
+    assert heights_mm(whole, found)["L1"] == pytest.approx(heights_mm(whole, plain)["L1"], abs=1e-3)
+    assert found.cement_probability.max() == 1
+
+
+def test_a_mask_of_bodies_alone_has_no_canal(phantom: Phantom) -> None:
+    whole = whole_vertebrae(phantom)
+    bodies = np.where(phantom.structure == Structure.BODY, whole.labels, 0)
+    found = segment_label_map(replace(whole, labels=bodies), VERSE)
+    assert not (found.structure == Structure.CANAL).any()
+    true = (bodies == 20).sum()
+    assert (found.instance == 1 + found.levels.index("L1")).sum() == pytest.approx(true, rel=0.03)
+
+
+def test_the_posterior_wall_lies_before_the_canal(phantom: Phantom) -> None:
+    mask = whole_vertebrae(phantom)
+    points = geometry.apply(mask.lps_from_index, np.argwhere(np.asarray(mask.labels) == 20))
+    (vertebra,) = (v for v in phantom.spine.vertebrae if v.level is Level.L1)
+    up = vertebra.lps_from_local[:3, 2]
+    canal = find_canal(points, up)
+    assert canal is not None
+    wall = find_posterior_wall(points, canal)
+    assert wall is not None
+    true_wall = geometry.apply(vertebra.lps_from_local, [0.0, vertebra.shape.posterior_wall_y_mm, 0.0])
+    assert abs(float(wall.depth_mm(true_wall))) < 2.5
+    assert canal.holds(canal.lps_from_local[None, :3, 3]).all()
+    assert not canal.holds(vertebra.lps_from_local[None, :3, 3]).any()
+    assert np.allclose(spine_directions(np.array([[0.0, 0, 30], [0, 0, 0]])), [[0, 0, 1], [0, 0, 1]])
+    assert np.allclose(spine_directions(np.zeros((1, 3))), [[0, 0, 1]])
+
+
+def block(*numbers: int) -> Mask:
+    """Boxes of unequal sides one above the other, the first on top."""
+    labels = np.zeros((50, 40, 34 * len(numbers) + 6), dtype=np.int16)
+    for n, number in enumerate(reversed(numbers)):
+        labels[6:44, 5:34, 34 * n + 6 : 34 * n + 32] = number
+    return Mask(labels=labels, lps_from_index=geometry.scaling_affine([1.0] * 3, [-25, -20, 0]))
+
+
+@pytest.mark.parametrize(
+    ("mask", "scheme", "complaint"),
+    [
+        (block(20, 90), "verse", "numbers without a meaning (90)"),
+        (block(21, 20), "verse", "L2 lies above L1"),
+        (block(26), "verse", "no vertebra"),
+        (block(27, 28), "totalsegmentator", "L5 lies above L4"),
+        (block(-3), "verse", "negative"),
+    ],
+)
+def test_a_map_that_means_something_else_is_refused(mask: Mask, scheme: str, complaint: str) -> None:
+    with pytest.raises(UnsupportedError, match=complaint.replace("(", r"\(").replace(")", r"\)")):
+        segment_label_map(mask, label_scheme(scheme))
+
+
+def test_specks_are_no_vertebra() -> None:
+    labels = np.zeros((20, 20, 20), dtype=np.int16)
+    labels[3:6, 3:6, 3:6] = 20
+    with pytest.raises(UnsupportedError, match="no vertebra of a size"):
+        segment_label_map(Mask(labels=labels, lps_from_index=np.eye(4)), VERSE)
+
+
+def test_a_map_of_another_place_is_refused() -> None:
+    mask = block(20)
+    segmenter = LabelMapSegmenter(mask, VERSE, sha256="0" * 64)
+    hu = np.zeros((20, 20, 20), dtype=np.int16)
+    with pytest.raises(UnsupportedError, match="outside this CT"):
+        segmenter.segment(Volume(hu=hu, lps_from_index=geometry.scaling_affine([1.0] * 3, [500, 0, 0])))
+    found = segmenter.segment(Volume(hu=hu, lps_from_index=mask.lps_from_index))
+    assert found.models == (("label map", "verse", "0" * 64),)
+
+
+def test_a_body_cut_by_the_map_is_known() -> None:
+    mask = block(20, 21)
+    assert segment_label_map(mask, VERSE).touches_border == (False, False)
+    cut = Mask(labels=mask.labels[:, :, 12:], lps_from_index=mask.lps_from_index)
+    assert segment_label_map(cut, VERSE).touches_border == (False, True)
+
+
+def test_schemes_agree_on_what_they_share() -> None:
+    named = {name: make() for name, make in BUILT_IN.items()}
+    assert named["totalsegmentator"].levels[27] == "L5"
+    assert named["totalsegmentator"].levels[50] == "C1"
+    assert named["verse"].levels[20] == named["vertecast"].levels[20] == "L1"
+    assert named["vertecast"].posterior[120] == "L1"
+    assert named["vertecast"].levels[43] == "V3"
+    assert all(26 in scheme.sacrum for scheme in named.values())
+
+
+def test_a_scheme_of_ones_own_is_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "labels.yaml"
+    path.write_text("name: mine\nlevels: {1: l1, 2: L2}\nsacrum: [9]\n", encoding="utf-8")
+    assert label_scheme(str(path)) == LabelScheme(name="mine", levels={1: "L1", 2: "L2"}, sacrum=frozenset({9}))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("levels: {1: L9}", "no level of a vertebra"),
+        ("levels: {one: L1}", "levels"),
+        ("level: {1: L1}", "level"),
+        ("levels: [", "YAML"),
+        ("- 1", "labels.yaml"),
+    ],
+)
+def test_a_wrong_scheme_is_refused_with_its_key(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "labels.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=complaint):
+        label_scheme(str(path))
+
+
+def test_an_unknown_scheme_names_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="verse, totalsegmentator, vertecast"):
+        label_scheme("nnunet")
