@@ -82,6 +82,44 @@ def test_wrong_use_is_said_in_one_line(tmp_path: Path, options: list[str], compl
     assert not (tmp_path / "out").exists()
 
 
+def write_map(path: Path, *numbers: int) -> Path:
+    """Boxes of unequal sides one above the other, numbered, the first on top."""
+    labels = np.zeros((50, 40, 34 * len(numbers) + 6), dtype=np.int16)
+    for n, number in enumerate(reversed(numbers)):
+        labels[6:44, 5:34, 34 * n + 6 : 34 * n + 32] = number
+    return write_values(path, labels)
+
+
+def test_a_label_map_is_measured_without_its_ct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the shipped engine: it needs no weights here
+    path = write_map(tmp_path / "map.nii.gz", 20, 21, 22)
+    result = invoke("analyze", "--segmentation", path, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "map" / "report.json").read_text())
+    assert [(v["level"], v["level_source"]) for v in report["vertebrae"]] == [
+        (n, "label map") for n in ("L1", "L2", "L3")
+    ]
+    assert [v["heights"]["middle"]["value"] for v in report["vertebrae"]] == pytest.approx(
+        [52.0] * 3, abs=0.3
+    )  # voxels of 2 mm
+    assert "without its CT" in report["vertebrae"][0]["density"]["not_measured"]
+    assert report["series"][0]["kind"] == "label map"
+    assert "map.nii.gz" not in (tmp_path / "out" / "run.json").read_text()
+    assert (tmp_path / "out" / "map" / "report.html").exists()
+
+
+def test_a_label_map_of_two_studies_is_wrong_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    path = write_map(tmp_path / "map.nii.gz", 20, 21)
+    for name in ("a", "b"):
+        write_spine(tmp_path / f"{name}.nii.gz")
+    result = invoke("analyze", tmp_path, "--segmentation", path, "--out", tmp_path / "out")
+    assert (result.exit_code, "belongs to one study" in result.stderr) == (2, True)
+    assert invoke("analyze", "--out", tmp_path / "out").exit_code == 2
+    assert invoke("analyze", "--segmentation", tmp_path / "absent", "--out", tmp_path / "out").exit_code == 2
+    assert invoke("analyze", "--segmentation", path, "--labels", "x", "--out", tmp_path / "out").exit_code == 2
+
+
 def test_a_path_that_does_not_exist_is_wrong_use(tmp_path: Path) -> None:
     assert invoke("analyze", tmp_path / "absent", "--out", tmp_path / "out").exit_code == 2
 

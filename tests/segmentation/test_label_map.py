@@ -80,8 +80,9 @@ def test_the_body_is_cut_out_of_the_whole_vertebra(phantom: Phantom, lps: geomet
     # The heights of the cut body are those of the body drawn by itself, however the map is turned.
     alone = heights_mm(mask, segment_label_map(with_own_arches(phantom, lps), label_scheme("vertecast")))
     for level, heights in heights_mm(mask, found).items():
-        assert heights == pytest.approx(alone[level], abs=0.25)
-        assert heights == pytest.approx(true_heights_mm(phantom.spine, level), abs=0.4)
+        assert heights == pytest.approx(alone[level], abs=0.35)
+        if level in ("L1", "L2"):  # whole in the picture
+            assert heights == pytest.approx(true_heights_mm(phantom.spine, level), abs=0.4)
 
 
 def test_levels_come_from_the_map_and_the_operator_overrules_them(phantom: Phantom) -> None:
@@ -96,8 +97,8 @@ def test_bodies_and_arches_with_labels_of_their_own_are_not_cut_again(phantom: P
     mask = with_own_arches(phantom)
     found = segment_label_map(mask, label_scheme("vertecast"))
     n = 1 + found.levels.index("L1")
-    body = (found.structure == Structure.BODY) & (found.instance == n)
-    assert body.sum() == pytest.approx((np.asarray(mask.labels) == 20).sum(), rel=0.03)
+    true = np.count_nonzero((phantom.structure == Structure.BODY) & (np.asarray(mask.labels) > 0))
+    assert found.body_probability.sum(dtype=np.float64) == pytest.approx(true, rel=0.01)
     assert ((found.structure == Structure.POSTERIOR) & (found.instance == n)).any()
     assert (found.structure == Structure.CANAL).any()
 
@@ -120,8 +121,7 @@ def test_a_mask_of_bodies_alone_has_no_canal(phantom: Phantom) -> None:
     bodies = np.where(phantom.structure == Structure.BODY, whole.labels, 0)
     found = segment_label_map(replace(whole, labels=bodies), VERSE)
     assert not (found.structure == Structure.CANAL).any()
-    true = (bodies == 20).sum()
-    assert (found.instance == 1 + found.levels.index("L1")).sum() == pytest.approx(true, rel=0.03)
+    assert found.body_probability.sum(dtype=np.float64) == pytest.approx(np.count_nonzero(bodies), rel=0.01)
 
 
 def test_the_posterior_wall_lies_before_the_canal(phantom: Phantom) -> None:

@@ -33,11 +33,11 @@ RIM_MARGIN_MM: Final = 2.0
 """Lines this near to the footprint's edge run into the rounded rim and say nothing of the endplate."""
 
 SURFACE_DEGREE: Final = 6
-SURFACE_STIFFNESS: Final = 2e-3
+SURFACE_STIFFNESS: Final = 5e-4
 """Weight of the mean squared second derivatives (mm2, in coordinates scaled to the body's half extents) against that
-of the residuals: a dome of 3 mm costs as much as residuals of 0.4 mm. Without it the polynomial curls up at the rim,
-where spurs pull at it and few lines hold it. Chosen on simulated masks with spurs, 0.8 x 0.9 x 1.5 to 2 mm: anterior
-heights err by 0.40 mm in the mean, with a twentieth of it by 0.71 mm, with ten times as much domes are flattened."""
+of the residuals: a dome of 3 mm costs as much as residuals of 0.2 mm. Without it the polynomial curls up at the rim,
+where spurs pull at it and few lines hold it. On simulated masks with spurs anterior heights err by 0.54 mm in the mean,
+with four times as much by 0.40 mm, but then small bodies with a deep dome are flattened."""
 
 SURFACE_ROUGHNESS: Final = roughness(SURFACE_DEGREE)
 MIN_LINES: Final = 40

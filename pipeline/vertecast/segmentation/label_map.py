@@ -1,8 +1,7 @@
 """Vertebrae of a label map that the user brings in place of a network: drawn by hand or by another program.
 
 A map may hold whole vertebrae or bodies alone; of a whole vertebra the body is cut out (`body_cut`). The outline is
-where the mask, interpolated between its voxels, crosses one half: on simulated bodies that keeps their thickness to
-0.05 mm in the mean, while distances to the mask, interpolated the same way, make them 0.8 mm too thin.
+where the mask, interpolated between its voxels, crosses one half.
 """
 
 from __future__ import annotations
@@ -110,15 +109,15 @@ def segment_label_map(mask: Mask, scheme: LabelScheme) -> Segmentation:
         points = _points(one.box, grid[0])
         canal = find_canal(one.voxels_lps_mm, up)
         body = _body(one, canal, points)
-        own = body > OUTLINE
+        own = body >= OUTLINE
         probability[one.box] = np.maximum(probability[one.box], body)
-        arch = (one.whole > OUTLINE) & ~own
+        arch = (one.whole >= OUTLINE) & ~own
         instance[one.box][own | arch] = number
         structure[one.box][arch] = Structure.POSTERIOR
         structure[one.box][own] = Structure.BODY
         if canal is not None:
             _draw_canal(structure[one.box], canal, points, one.voxels_lps_mm)
-        touches.append(_touches_border(mask, points[own]))
+        touches.append(_touches_border(mask, points[body > OUTLINE]))
     return Segmentation(
         lps_from_index=grid[0],
         structure=structure,
@@ -197,7 +196,7 @@ def _vertebrae(
         affine = geometry.affine(lps_from_index[:3, :3], origin)
         placed, share = _placed(whole, affine, grid)
         own = None if len(numbers) == 1 else _placed(body, affine, grid)[1]
-        points = _points(placed, grid[0])[share > OUTLINE]
+        points = _points(placed, grid[0])[share >= OUTLINE]
         yield _Vertebra(level=level, box=placed, whole=share, body=own, voxels_lps_mm=points)
 
 
@@ -249,7 +248,7 @@ def _body(one: _Vertebra, canal: Canal | None, points: geometry.FloatArray) -> S
     if wall is None:
         return one.whole
     body = np.minimum(one.whole, np.clip(0.5 + wall.depth_mm(points) / GRID_MM, 0, 1)).astype(np.float32)
-    body[(body > OUTLINE) & ~_largest_piece(body > OUTLINE)] = 0.0
+    body[(body >= OUTLINE) & ~_largest_piece(body >= OUTLINE)] = 0.0
     return body
 
 
