@@ -79,10 +79,10 @@ def test_the_body_is_cut_out_of_the_whole_vertebra(phantom: Phantom, lps: geomet
         assert 2 * (true & cut).sum() / (true.sum() + cut.sum()) > 0.92
     # The heights of the cut body are those of the body drawn by itself, however the map is turned.
     alone = heights_mm(mask, segment_label_map(with_own_arches(phantom, lps), label_scheme("vertecast")))
-    for level, heights in heights_mm(mask, found).items():
-        assert heights == pytest.approx(alone[level], abs=0.35)
-        if level in ("L1", "L2"):  # whole in the picture
-            assert heights == pytest.approx(true_heights_mm(phantom.spine, level), abs=0.4)
+    measured = heights_mm(mask, found)
+    for level in ("L1", "L2"):  # whole in the picture
+        assert measured[level] == pytest.approx(alone[level], abs=0.3)
+        assert measured[level] == pytest.approx(true_heights_mm(phantom.spine, level), abs=0.4)
 
 
 def test_levels_come_from_the_map_and_the_operator_overrules_them(phantom: Phantom) -> None:
