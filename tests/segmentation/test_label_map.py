@@ -124,6 +124,16 @@ def test_a_mask_of_bodies_alone_has_no_canal(phantom: Phantom) -> None:
     assert found.body_probability.sum(dtype=np.float64) == pytest.approx(np.count_nonzero(bodies), rel=0.01)
 
 
+def test_a_vertebra_with_an_open_arch_is_not_measured(phantom: Phantom) -> None:
+    whole = whole_vertebrae(phantom)
+    labels = np.array(whole.labels)
+    right = np.indices(labels.shape)[0] < np.argwhere(labels == 20)[:, 0].mean()
+    labels[(labels == 20) & (phantom.structure == Structure.POSTERIOR) & right] = 0
+    measured = heights_mm(whole, segment_label_map(replace(whole, labels=labels), VERSE))
+    assert "L1" not in measured
+    assert "L2" in measured
+
+
 def test_the_posterior_wall_lies_before_the_canal(phantom: Phantom) -> None:
     mask = whole_vertebrae(phantom)
     points = geometry.apply(mask.lps_from_index, np.argwhere(np.asarray(mask.labels) == 20))

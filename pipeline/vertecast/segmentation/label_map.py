@@ -105,10 +105,11 @@ def segment_label_map(mask: Mask, scheme: LabelScheme) -> Segmentation:
     structure[_share(np.isin(labels, list(scheme.sacrum)), part, grid) >= 0.5] = Structure.SACRUM
     directions = spine_directions(np.array([one.voxels_lps_mm.mean(axis=0) for one in found]))
     touches = []
-    for number, (one, up) in enumerate(zip(found, directions, strict=True), start=1):
+    canals = [find_canal(one.voxels_lps_mm, up) for one, up in zip(found, directions, strict=True)]
+    bodies_alone = not any(canals)
+    for number, (one, canal) in enumerate(zip(found, canals, strict=True), start=1):
         points = _points(one.box, grid[0])
-        canal = find_canal(one.voxels_lps_mm, up)
-        body = _body(one, canal, points)
+        body = one.whole if bodies_alone else _body(one, canal, points)
         own = body >= OUTLINE
         probability[one.box] = np.maximum(probability[one.box], body)
         arch = (one.whole >= OUTLINE) & ~own
@@ -241,12 +242,12 @@ def _check_order(levels: list[str]) -> None:
 
 
 def _body(one: _Vertebra, canal: Canal | None, points: geometry.FloatArray) -> Share:
-    """The body: its own label's, what lies before the canal, or all of a mask without a canal."""
+    """The body of a whole vertebra: its own label's, or what lies before the canal; nothing where no canal shows."""
     if one.body is not None:
         return one.body
     wall = None if canal is None else find_posterior_wall(one.voxels_lps_mm, canal)
     if wall is None:
-        return one.whole
+        return np.zeros_like(one.whole)
     body = np.minimum(one.whole, np.clip(0.5 + wall.depth_mm(points) / GRID_MM, 0, 1)).astype(np.float32)
     body[(body >= OUTLINE) & ~_largest_piece(body >= OUTLINE)] = 0.0
     return body

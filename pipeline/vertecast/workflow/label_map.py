@@ -25,7 +25,7 @@ UNPAINTED_HU: Final = -1000
 
 NO_CT_LIMIT: Final = (
     "No CT was given: heights and angles rest on the label map's outlines alone; density, gas, cement and leaks are "
-    "not measured, and no cement is not the same as none seen."
+    "not measured: that none is listed does not mean that there is none."
 )
 
 
