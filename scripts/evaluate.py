@@ -15,13 +15,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from vertecast.errors import VertecastError
 
 if TYPE_CHECKING:
     from vertecast.evaluation.real import RealImage, RealScore
     from vertecast.images import ProjectionSegmentation, Radiograph
+    from vertecast.results import VertebraFinding
     from vertecast.workflow import ProjectionSegmenter, Segmenter
 
 EXIT_NOTHING: Final = 3
@@ -175,7 +176,8 @@ def score_real_images(data: Path, out: Path) -> int:
             scores.append(score)
             print("\n".join(text_lines(score)), flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "real.json").write_text(json.dumps(document(scores), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    scored = {"images": document(scores), "masks": score_masks(data)}
+    (out / "real.json").write_text(json.dumps(scored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"Pictures: {out.resolve()}")
     return 0 if len(scores) == len(IMAGES) else 1
 
@@ -186,6 +188,8 @@ def score_image(image: RealImage, data: Path, out: Path, segmenter: Segmenter) -
     from vertecast.dicom.discover import StudyFiles, find_studies
     from vertecast.evaluation.figures import write_overlay
     from vertecast.evaluation.real import Claims, read_real_truth, score_real
+    from vertecast.segmentation.label_map import LabelMapSegmenter
+    from vertecast.segmentation.label_schemes import label_scheme
     from vertecast.workflow import analyze_study
 
     studies = [study for study in find_studies([data / image.path]) if isinstance(study, StudyFiles)]
@@ -202,7 +206,38 @@ def score_image(image: RealImage, data: Path, out: Path, segmenter: Segmenter) -
     )
     truth = read_real_truth(image, data)
     write_overlay(out / f"{image.name}.png", result.volume, result.labels, truth=truth, title=image.name)
-    return score_real(image, claims, result.labels, truth)
+    on_truth: tuple[VertebraFinding, ...] = ()
+    if truth is not None:
+        outlines = LabelMapSegmenter(truth, label_scheme("vertecast"), sha256="")
+        on_truth = analyze_study(studies[0], Config(), outlines).report.vertebrae
+    return score_real(image, claims, result.labels, truth, report.vertebrae, on_truth)
+
+
+def score_masks(data: Path) -> dict[str, dict[str, Any]]:
+    """Measure expert masks that come without their images and print how the grades compare."""
+    from vertecast.config import Config
+    from vertecast.dicom.discover import StudyFiles, find_studies
+    from vertecast.dicom.files import read_label_map
+    from vertecast.evaluation.grades import MASKS, grade_pairs, read_grades, summary, text_lines
+    from vertecast.segmentation.label_map import LabelMapSegmenter
+    from vertecast.segmentation.label_schemes import label_scheme
+    from vertecast.workflow.label_map import analyze_label_map
+
+    scored = {}
+    for mask in MASKS:
+        file = data / mask.labels
+        study = (
+            next((one for one in find_studies([file]) if isinstance(one, StudyFiles)), None) if file.exists() else None
+        )
+        if study is None:
+            continue
+        scheme = label_scheme(mask.scheme)
+        segmenter = LabelMapSegmenter(read_label_map(file), scheme, sha256="")
+        found = analyze_label_map(study, Config(), segmenter).report.vertebrae
+        grades = grade_pairs(read_grades(data / mask.grades, scheme.levels), found)
+        print("\n".join(text_lines(mask.name, grades)), flush=True)
+        scored[mask.name] = summary(grades)
+    return scored
 
 
 @dataclass(slots=True)

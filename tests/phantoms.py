@@ -16,6 +16,7 @@ from scipy import special
 from vertecast import geometry
 from vertecast.anatomy import Structure
 from vertecast.images import Segmentation, Volume
+from vertecast.results import HeightReference, NotMeasured, VertebraFinding
 from vertecast.simulation.spine import BodyShape
 
 Array = npt.NDArray[np.floating]
@@ -211,3 +212,17 @@ class SpinePhantom:
             parts.append((rib, Structure.RIB))
         for part, kind in parts:
             structure[box][part], instance[box][part] = kind, n + 1
+
+
+def vertebra_without_numbers(level: str) -> VertebraFinding:
+    """A vertebra of a CT of which nothing could be measured."""
+    missing = NotMeasured(reason="cut by the edge of the image")
+    return VertebraFinding(
+        series_instance_uid="1.2", level=level, level_confidence=0.0, level_source="unknown", complete=False,
+        treated=False, center_lps_mm=(1.0, 2.0, 3.0), six_points_lps_mm=missing,
+        heights={"anterior": missing, "middle": missing, "posterior": missing},
+        ratios={"wedge": missing, "biconcave": missing, "crush": missing}, height_loss=missing,
+        reference=HeightReference(method="none"), wedge_angle=missing, deformity=missing, genant_grade=missing,
+        genant_grade_range=missing, volume=missing, density=missing, cleft=missing, canal_compromise=missing,
+        confidence=0.5,
+    )  # fmt: skip

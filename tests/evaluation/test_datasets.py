@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from phantoms import vertebra_without_numbers
 from vertecast.errors import UnreadableError
 from vertecast.evaluation.datasets import read_found, read_labels, read_truth
 from vertecast.results import NotMeasured, Quantity
@@ -125,23 +127,17 @@ def test_what_the_reports_room_writes_can_be_read(tmp_path: Path) -> None:
     from vertecast.results import (
         CementFinding,
         Evidence,
-        HeightReference,
         LeakFinding,
         StudyReport,
-        VertebraFinding,
     )
 
     missing = NotMeasured(reason="cut by the edge of the image")
     height = Quantity(value=24.0, unit="mm", interval95=(23.0, 25.0))
-    vertebra = VertebraFinding(
-        series_instance_uid="1.2", level="V1", level_confidence=0.0, level_source="unknown", complete=False,
-        treated=True, center_lps_mm=(1.0, 2.0, 3.0), six_points_lps_mm=missing,
+    vertebra = replace(
+        vertebra_without_numbers("V1"),
+        treated=True,
         heights={"anterior": height, "middle": missing, "posterior": height},
-        ratios={"wedge": missing, "biconcave": missing, "crush": missing}, height_loss=missing,
-        reference=HeightReference(method="none"), wedge_angle=missing, deformity=missing, genant_grade=missing,
-        genant_grade_range=missing, volume=missing, density=missing, cleft=missing, canal_compromise=missing,
-        confidence=0.5,
-    )  # fmt: skip
+    )
     cement = CementFinding(
         id="C1", series_instance_uid="1.2", level="V1", volume=Quantity(value=2.0, unit="mL"), volume_inside=missing,
         fill_fraction=missing, pattern=missing, endplate_contact=missing, crosses_midline=missing, confidence=0.5,

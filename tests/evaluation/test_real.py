@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from phantoms import vertebra_without_numbers
 from vertecast import geometry
 from vertecast.anatomy import label_name
 from vertecast.errors import GeometryError
 from vertecast.evaluation.real import IMAGES, Claims, RealImage, document, read_real_truth, score_real, text_lines
 from vertecast.images import Mask
+from vertecast.results import NotMeasured, Quantity, VertebraFinding
 
 AFFINE = geometry.affine(geometry.rotation([1, 0.2, 0], 0.2) * np.array([3.0, 2.5, 2.0]), [5.0, 6.0, 7.0])
 KNOWN = RealImage(name="known", path="ct.nii.gz", bodies="b.nii.gz", target_dice=0.86, levels="known")
@@ -50,6 +53,18 @@ def test_shifted_levels_missed_and_added_bodies_are_told() -> None:
     assert "levels: wrong" in text
     assert "1 cement, 0 leaks, 0 metal\n" in text + "\n"
     assert "there is none" not in text
+
+
+def test_heights_are_compared_by_the_body_and_not_by_its_name() -> None:
+    def body(level: str, middle_mm: float) -> VertebraFinding:
+        heights = {"middle": Quantity(value=middle_mm, unit="mm"), "anterior": NotMeasured(reason="not seen")}
+        return replace(vertebra_without_numbers(level), heights=heights)
+
+    found, truth = [body("V1", 24.0), body("V2", 25.0)], [body("L2", 26.0), body("L3", 24.0), body("L4", 30.0)]
+    image = RealImage(name="crop", path="ct", bodies="b", levels="unknown")
+    score = score_real(image, claims("V1", "V2"), bodies(41, 42, 0), bodies(21, 22, 23), found, truth)
+    assert score.height_differences_mm == {"L2": {"middle": -2.0}, "L3": {"middle": 1.0}}
+    assert "middle -0.5, absolute 1.5; 2 bodies" in "\n".join(text_lines(score))
 
 
 def test_unknown_levels_are_right_where_nothing_to_count_from_is_in_view() -> None:

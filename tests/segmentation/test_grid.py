@@ -38,6 +38,21 @@ def test_a_ramp_keeps_its_place(spacing_mm: float) -> None:
     np.testing.assert_allclose(found[interior], (2.0 * x - 3.0 * y + 1.5 * z)[interior], atol=0.05)
 
 
+@pytest.mark.parametrize("margin_mm", [0.5, 3.0])
+def test_the_margin_is_a_voxel_of_the_image_and_so_many_millimetres(margin_mm: float) -> None:
+    volume = _oblique_volume()
+    grid, shape = geometry.aligned_grid(volume.lps_from_index, volume.shape, 1.5)
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    place = geometry.apply(geometry.inverse(volume.lps_from_index) @ grid, index)
+    spacing_mm = geometry.spacing_mm(volume.lps_from_index)
+    from_face_mm = np.minimum(place, np.array(volume.shape) - 1 - place) * spacing_mm
+    far = (from_face_mm >= spacing_mm + margin_mm).all(axis=-1)
+    found = inside_image(volume, grid, shape, margin_mm=margin_mm)
+    undecided = (np.abs(from_face_mm - spacing_mm - margin_mm) < 0.05).any(axis=-1)
+    assert far.any()
+    np.testing.assert_array_equal(found[~undecided], far[~undecided])
+
+
 @given(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)), st.tuples(*[st.integers(1, 3)] * 3))
 @settings(max_examples=40, deadline=None)
 def test_block_means_are_means_of_blocks(shape: tuple[int, int, int], factor: tuple[int, int, int]) -> None:

@@ -198,6 +198,18 @@ def test_a_body_cut_by_the_map_is_known() -> None:
     assert segment_label_map(cut, VERSE).touches_border == (False, True)
 
 
+def test_a_vertebra_cut_through_before_its_arch_is_cut(phantom: Phantom) -> None:
+    whole = whole_vertebrae(phantom)
+    bone = np.argwhere(whole.labels == 20)
+    upper = geometry.apply(whole.lps_from_index, bone)[:, 2]
+    cut = np.array(whole.labels)
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in cut.shape), indexing="ij"), axis=-1)
+    cut[geometry.apply(whole.lps_from_index, index)[..., 2] > np.percentile(upper, 25)] = 0
+    top = int(np.argwhere(cut)[:, 2].max()) + 1
+    found = segment_label_map(replace(whole, labels=cut[:, :, :top]), VERSE)
+    assert found.touches_border[found.levels.index("L1")]
+
+
 def test_schemes_agree_on_what_they_share() -> None:
     named = {name: make() for name, make in BUILT_IN.items()}
     assert named["totalsegmentator"].levels[27] == "L5"

@@ -6,8 +6,8 @@ output of another network, so that a Dice coefficient is agreement with it and n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,6 +19,7 @@ from vertecast.evaluation import metrics
 from vertecast.evaluation.datasets import read_labels
 from vertecast.evaluation.scoring import body_counts, label_pair
 from vertecast.images import Mask
+from vertecast.results import Quantity, VertebraFinding
 
 SUBREGION_BODY: Final = (49, 50)
 """Numbers of the body's inside and of its border in a map of subregions."""
@@ -75,7 +76,10 @@ class Claims:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealScore:
-    """How one real image came out; Dice coefficients are None, and the lists empty, where there is no truth."""
+    """How one real image came out; Dice coefficients are None, and the lists empty, where there is no truth.
+
+    ``height_differences_mm``: by true level and place, the height measured less that measured on the true outline.
+    """
 
     image: RealImage
     claims: Claims
@@ -84,6 +88,7 @@ class RealScore:
     missed: tuple[str, ...]
     beyond_truth: tuple[str, ...]
     levels_right: bool | None
+    height_differences_mm: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def scored_dice(self) -> float | None:
@@ -110,7 +115,14 @@ def read_real_truth(image: RealImage, data: Path) -> Mask | None:
     return Mask(labels=np.where(inside, bodies.labels, 0).astype(np.uint8), lps_from_index=bodies.lps_from_index)
 
 
-def score_real(image: RealImage, claims: Claims, found: Mask, truth: Mask | None) -> RealScore:
+def score_real(
+    image: RealImage,
+    claims: Claims,
+    found: Mask,
+    truth: Mask | None,
+    measured: Sequence[VertebraFinding] = (),
+    measured_on_truth: Sequence[VertebraFinding] = (),
+) -> RealScore:
     """Score one image.
 
     Args:
@@ -118,6 +130,8 @@ def score_real(image: RealImage, claims: Claims, found: Mask, truth: Mask | None
         claims: What its report says.
         found: Its label map.
         truth: Its true bodies, if known.
+        measured: The vertebrae of its report.
+        measured_on_truth: The same measurement on the true outlines.
     """
     dice: float | None = None
     by_level: dict[str, float] = {}
@@ -139,7 +153,22 @@ def score_real(image: RealImage, claims: Claims, found: Mask, truth: Mask | None
         missed=tuple(name for name in by_level if name not in names),
         beyond_truth=() if truth is None else tuple(beyond),
         levels_right=None if image.levels is None else known[image.levels],
+        height_differences_mm=_height_differences_mm(measured, measured_on_truth, names),
     )
+
+
+def _height_differences_mm(
+    measured: Sequence[VertebraFinding], measured_on_truth: Sequence[VertebraFinding], names: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
+    found = {vertebra.level: vertebra.heights for vertebra in measured}
+    differences: dict[str, dict[str, float]] = {}
+    for vertebra in measured_on_truth:
+        own = found.get(names.get(vertebra.level, ""), {})
+        for place, height in vertebra.heights.items():
+            mine = own.get(place)
+            if isinstance(height, Quantity) and isinstance(mine, Quantity):
+                differences.setdefault(vertebra.level, {})[place] = mine.value - height.value
+    return differences
 
 
 def _all_unknown(claims: Claims) -> bool:
@@ -160,11 +189,23 @@ def text_lines(score: RealScore) -> Iterator[str]:
         verdict = "reached" if score.scored_dice >= score.image.target_dice else "missed"
         what = score.image.scored or "all bodies"
         yield f"  target: {what} ≥{score.image.target_dice:g}: {verdict} ({score.scored_dice:.3f})"
+    if score.height_differences_mm:
+        yield f"  heights less those of the true outlines (mm): {_differences(score.height_differences_mm)}"
     if score.levels_right is not None:
         right = "all named rightly" if score.image.levels == "known" else "said to be unknown, which is right"
         yield f"  levels: {right if score.levels_right else 'wrong'}"
     claimed = f"{claims.cement} cement, {claims.leaks} leaks, {claims.metal} metal"
     yield f"  claimed: {claimed}{'' if claims.cement + claims.leaks + claims.metal else ' (right: there is none)'}"
+
+
+def _differences(by_level: Mapping[str, Mapping[str, float]]) -> str:
+    """Mean and mean absolute difference of each place."""
+    places = dict.fromkeys(place for one in by_level.values() for place in one)
+    parts = []
+    for place in places:
+        values = np.array([one[place] for one in by_level.values() if place in one])
+        parts.append(f"{place} {values.mean():+.1f}, absolute {np.abs(values).mean():.1f}")
+    return f"{'; '.join(parts)}; {len(by_level)} bodies"
 
 
 def document(scores: Sequence[RealScore]) -> dict[str, Any]:
@@ -179,6 +220,7 @@ def document(scores: Sequence[RealScore]) -> dict[str, Any]:
             "missed": list(score.missed),
             "beyond_truth": list(score.beyond_truth),
             "levels_right": score.levels_right,
+            "height_differences_mm": score.height_differences_mm,
             "cement": score.claims.cement,
             "leaks": score.claims.leaks,
             "metal": score.claims.metal,

@@ -114,7 +114,7 @@ class CtSegmenter:
         maps.structure[Structure.BODY, leaked] = 0
         structure[leaked] = maps.structure[:, leaked].argmax(0)
         found.labels[leaked] = 0
-        beyond = ndimage.binary_dilation(outside, iterations=1)
+        beyond = _near_edge(volume, outside, grid, spacing)
         candidates = _candidates(hu, maps, agreement, np.where(structure == Structure.BODY, found.labels, 0), beyond)
         kept = [n for n, body in enumerate(candidates) if _is_vertebra(body, candidates)]
         instances = found.only(kept)
@@ -264,6 +264,18 @@ def _outside(volume: Volume, hu: Array, grid: geometry.FloatArray) -> npt.NDArra
     if volume.outside_hu is not None:
         outside |= hu <= volume.outside_hu + PADDING_TOLERANCE_HU
     return outside
+
+
+def _near_edge(
+    volume: Volume, outside: npt.NDArray[np.bool_], grid: geometry.FloatArray, spacing_mm: float
+) -> npt.NDArray[np.bool_]:
+    """Voxels so near to the edge that the disc beyond them cannot be in the image: bodies with any of them are cut.
+
+    One voxel of the image and one of the grid: the network's outline often ends that much before the last slice.
+    """
+    shape = (outside.shape[0], outside.shape[1], outside.shape[2])
+    padding = ndimage.binary_dilation(outside, iterations=2)
+    return np.asarray(padding | ~inside_image(volume, grid, shape, margin_mm=spacing_mm))
 
 
 def _softmax(logits: Array) -> Array:

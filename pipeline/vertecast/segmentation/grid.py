@@ -54,17 +54,26 @@ def block_mean(array: npt.NDArray[np.generic], factor: tuple[int, int, int]) -> 
 
 
 def inside_image(
-    volume: Volume, lps_from_index: geometry.FloatArray, shape: tuple[int, int, int]
+    volume: Volume, lps_from_index: geometry.FloatArray, shape: tuple[int, int, int], *, margin_mm: float = 0.0
 ) -> npt.NDArray[np.bool_]:
-    """Which voxels of a grid lie within the outer voxel centres of the image."""
+    """Which voxels of a grid lie within the outer voxel centres of the image.
+
+    Args:
+        volume: The image.
+        lps_from_index: 4x4 affine of the grid.
+        shape: Of the grid.
+        margin_mm: With a margin, only what lies farther from each face than one voxel of the image and this.
+    """
     index_from_grid = geometry.inverse(volume.lps_from_index) @ lps_from_index
     inside = np.ones(shape, dtype=bool)
     axes = [np.arange(n, dtype=np.float32) for n in shape]
-    for row, count in zip(index_from_grid[:3], volume.shape, strict=True):
+    spacing_mm = geometry.spacing_mm(volume.lps_from_index)
+    margin = 1 + margin_mm / spacing_mm if margin_mm else np.zeros(3)
+    for row, count, far in zip(index_from_grid[:3], volume.shape, margin, strict=True):
         position = (
             row[0] * axes[0][:, None, None] + row[1] * axes[1][None, :, None] + row[2] * axes[2][None, None, :] + row[3]
         )
-        inside &= (position >= -0.01) & (position <= count - 0.99)
+        inside &= (position >= far - 0.01) & (position <= count - 0.99 - far)
     return inside
 
 

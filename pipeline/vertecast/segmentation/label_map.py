@@ -118,7 +118,9 @@ def segment_label_map(mask: Mask, scheme: LabelScheme) -> Segmentation:
         structure[one.box][own] = Structure.BODY
         if canal is not None:
             _draw_canal(structure[one.box], canal, points, one.voxels_lps_mm)
-        touches.append(_touches_border(mask, points[body > OUTLINE]))
+        # A vertebra at the edge may show too little of its arch for its body to be cut out: then all of it counts.
+        seen = body if own.any() else one.whole
+        touches.append(_touches_border(mask, points[seen > OUTLINE]))
     return Segmentation(
         lps_from_index=grid[0],
         structure=structure,
