@@ -147,7 +147,13 @@ def write_values(path: Path, values: NDArray[np.generic]) -> Path:
 
 
 def write_dicom(
-    folder: Path, *, modality: str = "CT", patient: str = "P1", study: int = 1, slices: int | None = None
+    folder: Path,
+    *,
+    modality: str = "CT",
+    patient: str = "P1",
+    study: int = 1,
+    slices: int | None = None,
+    date: str | None = None,
 ) -> list[Path]:
     """Write `spine_image` as a classic DICOM series; returns its files."""
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -167,6 +173,8 @@ def write_dicom(
         image.StudyInstanceUID, image.SeriesInstanceUID = f"1.2.826.0.2.{study}", f"1.2.826.0.3.{study}"
         image.FrameOfReferenceUID = f"1.2.826.0.4.{study}"
         image.Modality, image.PatientID, image.PatientName = modality, patient, SECRET_NAME
+        if date is not None:
+            image.StudyDate = date
         image.ImageType, image.InstanceNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], k + 1
         image.ImagePositionPatient = [round(float(x), 4) for x in geometry.apply(lps_from_index, [0, 0, k])]
         directions = np.concatenate([axes[:, 0] / spacing[0], axes[:, 1] / spacing[1]])

@@ -20,11 +20,12 @@ from fakes import (
     write_spine,
 )
 from vertecast import batch
-from vertecast.batch import FINGERPRINT_NAME, NOT_REACHED, BatchResult, Job, run_batch
+from vertecast.batch import NOT_REACHED, BatchResult, run_batch
 from vertecast.config import Config, SegmentationOptions
 from vertecast.dicom.discover import StudyFiles, find_studies
 from vertecast.engine import Engine
 from vertecast.errors import OutputError
+from vertecast.jobs import FINGERPRINT_NAME, Job
 from vertecast.workflow import Segmenter
 
 BLOCKS = Engine(load=load_blocks, weights="blocks")
@@ -206,7 +207,7 @@ def test_no_uid_leads_out_of_the_folder(finished: tuple[Path, Path], tmp_path: P
     [study] = find_studies([finished[0] / "a.nii.gz"])
     assert isinstance(study, StudyFiles)
     study = replace(study, study_instance_uid=uid)
-    job = Job(study=study, out=tmp_path, config=Config(), engine=BLOCKS, fingerprint="")
+    job = Job(study=study, out=tmp_path, config=Config(), engine=BLOCKS)
     assert job.folder.resolve().parent == tmp_path.resolve()
     assert not job.directory.startswith(".")
 

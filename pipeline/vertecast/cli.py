@@ -132,6 +132,36 @@ def analyze(
         raise typer.Exit(_conclude(result, out))
 
 
+@app.command()
+def compare(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PRE POST...",
+            exists=True,
+            readable=False,
+            help="Studies of one patient, the earliest first; of several in one folder the dates decide.",
+        ),
+    ],
+    *,
+    out: OutOption,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file, see configs/default.yaml.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Analyse again what an earlier run has written.")] = False,
+) -> None:
+    """Measure the studies of one patient and what changed between them; 'analyze' does so where patient and date
+    are known."""
+    from vertecast.batch import run_batch
+    from vertecast.config import load_config
+    from vertecast.engine import shipped_engine
+
+    with _clear_errors():
+        options = load_config(config)
+        engine = shipped_engine(options.segmentation)
+        with _progress() as listener:
+            result = run_batch(paths, out, options, engine, force=force, compare=True, listener=listener)
+        raise typer.Exit(_conclude(result, out))
+
+
 @contextmanager
 def _progress() -> Iterator[Listener]:
     """A bar under the lines of the studies on a terminal; the lines alone when piped."""

@@ -219,6 +219,95 @@ class CombinedLeak:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LevelChange:
+    """One vertebra in two studies; every number is the later one less the earlier.
+
+    Attributes:
+        level: Its name, the same in both studies.
+        registration_error: Mean distance (mm) of the posterior elements once they are laid over each other; CT only.
+        height_gain: Heights in mm.
+        height_change: The largest fall of a height, as a share of the earlier one and negative; the least rise where
+            none fell.
+        height_loss_change: Height loss against the neighbours, as shares.
+        wedge_change, kyphosis_change: Wedge angle, and local kyphosis (deg).
+        grade_before, grade_after: Genant grades.
+        recollapse: A body treated before lost 15 % of a height or tilted by 10 degrees; None where it was not treated.
+        cement_change: Volume (mL) of all its cement; None where there is none in either study.
+        cement_shift: How far the middle of its cement moved against the posterior elements (mm); None unless both
+            studies show some.
+        cement_beyond_earlier: Cement outside the earlier outline of the body (mL); None unless it came in between.
+    """
+
+    level: str
+    registration_error: Measured
+    height_gain: Mapping[Place, Measured]
+    height_change: Measured
+    height_loss_change: Measured
+    wedge_change: Measured
+    kyphosis_change: Measured
+    grade_before: int | NotMeasured
+    grade_after: int | NotMeasured
+    recollapse: bool | NotMeasured | None = None
+    cement_change: Measured | None = None
+    cement_shift: Measured | None = None
+    cement_beyond_earlier: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFracture:
+    """A body, sound in the earlier study, that lost 15 % of a height since; ``adjacent``: beside a treated one."""
+
+    level: str
+    grade: int
+    height_change: Quantity
+    adjacent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeFinding:
+    """What changed since one earlier study of the patient.
+
+    Attributes:
+        pre_study: StudyInstanceUID of the earlier study.
+        days: Between the two, or why that is unknown.
+        modality: What is compared: CT with CT, lateral radiographs, or a film with a CT ("mixed": levels and grades).
+        registration_error: Median over the levels (mm).
+        levels: Every level that both studies name, cranial to caudal.
+        new_fractures: Bodies that broke in between.
+    """
+
+    pre_study: str
+    days: int | NotMeasured
+    modality: Literal["ct", "radiograph", "mixed"]
+    registration_error: Measured
+    levels: tuple[LevelChange, ...]
+    new_fractures: tuple[NewFracture, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineLevel:
+    """One vertebra at one time."""
+
+    level: str
+    treated: bool
+    heights: Mapping[Place, Measured]
+    wedge_angle: Measured
+    genant_grade: int | NotMeasured
+    cement_volume: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineStudy:
+    """One study of a patient: days since the first, and the levels that were broken or treated at any time."""
+
+    study_instance_uid: str
+    days: int | NotMeasured
+    phase: Literal["pre", "intra", "post", "unknown"]
+    modality: Literal["ct", "radiograph"]
+    levels: tuple[TimelineLevel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesResult:
     """One series of the study and what became of it."""
 
@@ -248,6 +337,8 @@ class StudyReport:
     """Everything that is known of one study; each output is written from this object alone.
 
     ``cine`` is the cine that shows most (the one with cement); others of the study stand under ``further_cines``.
+    ``change`` is that since the study before, ``further_changes`` those since still earlier ones, latest first;
+    ``timeline`` runs over three studies or more, this one last.
     """
 
     study_instance_uid: str
@@ -263,6 +354,9 @@ class StudyReport:
     combined_leaks: tuple[CombinedLeak, ...] = ()
     cine: CineFinding | None = None
     further_cines: tuple[CineFinding, ...] = ()
+    change: ChangeFinding | None = None
+    further_changes: tuple[ChangeFinding, ...] = ()
+    timeline: tuple[TimelineStudy, ...] = ()
     limits: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
 
@@ -270,3 +364,8 @@ class StudyReport:
     def cines(self) -> tuple[CineFinding, ...]:
         """All cines, the one that shows most first."""
         return () if self.cine is None else (self.cine, *self.further_cines)
+
+    @property
+    def changes(self) -> tuple[ChangeFinding, ...]:
+        """All changes, that since the study before first."""
+        return () if self.change is None else (self.change, *self.further_changes)

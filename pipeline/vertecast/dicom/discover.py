@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -76,6 +77,7 @@ class StudyFiles:
     Attributes:
         rejected: Series that are refused before any is chosen, with the reason. `series` does not repeat them.
         patient_key: Hash of the patient, to find other studies of the same one; "" where unknown. Never printed.
+        taken: Date and time of the study, earliest of its files; None where unknown. Never printed.
         source: The path, given by the user, where the first file of the study was found.
     """
 
@@ -84,6 +86,7 @@ class StudyFiles:
     rejected: tuple[SeriesResult, ...]
     patient_key: str
     source: str
+    taken: datetime | None = None
 
 
 def find_studies(paths: Sequence[Path], *, scratch: Path | None = None) -> Iterator[StudyFiles | UnreadablePath]:
@@ -177,7 +180,10 @@ def _study(uid: str, headers: list[Header], source: str) -> StudyFiles:
         rejected = tuple(refusal(one, reason, failed=True) for one in series)
         series = ()
     key = patients.pop() if len(patients) == 1 else ""
-    return StudyFiles(study_instance_uid=uid, series=series, rejected=rejected, patient_key=key, source=source)
+    taken = min((header.taken for header in headers if header.taken is not None), default=None)
+    return StudyFiles(
+        study_instance_uid=uid, series=series, rejected=rejected, patient_key=key, taken=taken, source=source
+    )
 
 
 def refusal(series: SeriesFiles, reason: str, *, failed: bool = False) -> SeriesResult:

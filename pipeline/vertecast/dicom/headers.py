@@ -6,6 +6,7 @@ import hashlib
 import math
 import warnings
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from pydicom import Dataset, dcmread
@@ -62,7 +63,7 @@ class Plane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """One DICOM file. ``patient_key`` is a hash and never printed.
+    """One DICOM file. ``patient_key`` is a hash; it and ``taken``, the date and time of the study, are never printed.
 
     Where an anonymiser emptied the UIDs, the name of the folder stands for them.
     """
@@ -83,6 +84,7 @@ class Header:
     frames: int
     body_part: str
     patient_key: str
+    taken: datetime | None
     planes: tuple[Plane, ...]
 
 
@@ -146,8 +148,21 @@ def _header(dataset: Dataset, source: FileRef) -> Header | None:
         frames=int(dataset.get("NumberOfFrames") or 1),
         body_part=_text(dataset, "BodyPartExamined"),
         patient_key=hashlib.sha256(patient.encode()).hexdigest() if _text(dataset, "PatientID") else "",
+        taken=_taken(dataset),
         planes=_planes(dataset, source, sop_class),
     )
+
+
+def _taken(dataset: Dataset) -> datetime | None:
+    """Date and time of the study, of its series where the study's are empty; midnight where only the date is known."""
+    for kind in ("Study", "Series"):
+        date, time = _text(dataset, f"{kind}Date"), _text(dataset, f"{kind}Time").partition(".")[0]
+        for text, pattern in ((date + time, "%Y%m%d%H%M%S"), (date + time, "%Y%m%d%H%M"), (date, "%Y%m%d")):
+            try:
+                return datetime.strptime(text, pattern)
+            except ValueError:
+                continue
+    return None
 
 
 def _planes(dataset: Dataset, source: FileRef, sop_class: str) -> tuple[Plane, ...]:

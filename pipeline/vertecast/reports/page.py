@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from vertecast import __version__
-from vertecast.reports import document, drawing, film_tables, growth, pictures, tables, wording
+from vertecast.reports import change_tables, document, drawing, film_tables, growth, pictures, tables, wording
 from vertecast.results import StudyReport
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
     context: dict[str, Any] = {
         "report": report,
         "headline": wording.headline(report),
-        "summary": wording.summary(report),
+        "summary": (*change_tables.change_sentences(report), *wording.summary(report)),
         "overviews": [_embedded(one) for name, one in shown.items() if name in OVERVIEWS or name.startswith("film_")],
         "levels": levels,
         "legend": drawing.LEGEND if has_ct else drawing.FILM_LEGEND,
@@ -44,6 +44,8 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
         "leaks": tables.leak_table(report),
         "film_leaks": film_tables.film_leak_table(report),
         "combined_leaks": film_tables.combined_table(report),
+        "changes": change_tables.change_sections(report),
+        "timeline": change_tables.timeline_table(report),
         "limits": document.to_document(report)["limits"],
         "disclaimer": document.DISCLAIMER,
         "version": __version__,

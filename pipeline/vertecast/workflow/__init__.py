@@ -7,12 +7,22 @@ from dataclasses import replace
 
 from vertecast.config import Config
 from vertecast.dicom.discover import SeriesFiles, StudyFiles, series_kind
+from vertecast.workflow.change import EarlierStudy, with_changes
 from vertecast.workflow.ct import analyze_ct
 from vertecast.workflow.label_map import analyze_label_map, is_label_map
 from vertecast.workflow.projection import analyze_projections
 from vertecast.workflow.result import Film, ProjectionSegmenter, Segmenter, StudyResult, numbered_after, phase_of
 
-__all__ = ["Film", "ProjectionSegmenter", "Segmenter", "StudyResult", "analyze_study", "is_label_map"]
+__all__ = [
+    "EarlierStudy",
+    "Film",
+    "ProjectionSegmenter",
+    "Segmenter",
+    "StudyResult",
+    "analyze_study",
+    "is_label_map",
+    "with_changes",
+]
 
 
 def analyze_study(
