@@ -59,12 +59,19 @@ def study(
     series = SeriesResult(series_instance_uid="1.2", kind=kind, view=view, status="analyzed", reason="")  # type: ignore[arg-type]
     found = tuple(
         CementFinding(
-            id=f"C{n}", series_instance_uid="1.2", level=level,
-            volume=Quantity(value=ml, unit="mL", interval95=(ml, ml)), volume_inside=UNKNOWN, fill_fraction=UNKNOWN, pattern=UNKNOWN, endplate_contact=UNKNOWN,
-            crosses_midline=UNKNOWN, confidence=0.9,
+            id=f"C{n}",
+            series_instance_uid="1.2",
+            level=level,
+            volume=Quantity(value=ml, unit="mL", interval95=(ml, ml)),
+            volume_inside=UNKNOWN,
+            fill_fraction=UNKNOWN,
+            pattern=UNKNOWN,
+            endplate_contact=UNKNOWN,
+            crosses_midline=UNKNOWN,
+            confidence=0.9,
         )
         for n, (level, ml) in enumerate((cement or {}).items())
-    )  # fmt: skip
+    )
     return StudyReport(
         study_instance_uid=uid, phase="unknown", phase_source="unknown", series=(series,), vertebrae=vertebrae,
         cement=found,
