@@ -47,7 +47,7 @@ def test_the_later_study_is_compared_with_the_earlier_whatever_the_order_of_the_
     for uid in (FIRST, THIRD):
         assert "change" not in report(tmp_path / "out", uid)
     page = (tmp_path / "out" / SECOND / "report.html").read_text()
-    assert "This study less that 11 days before" in page
+    assert "Since the study 11 days before (CT" in page
     assert "20260301" not in page
     assert SECRET_NAME not in page
 

@@ -201,8 +201,8 @@ def _level_change(
         grade_after=after.genant_grade,
         recollapse=_recollapse(height, wedge, kyphosis) if before.treated else None,
         cement_change=_cement_change(_cement(reports[0], before), _cement(reports[1], after)),
-        cement_shift=overlay.cement.shift,
-        cement_beyond_earlier=overlay.cement.beyond_earlier,
+        cement_shift=overlay.cement.shift if after.treated else None,
+        cement_beyond_earlier=overlay.cement.beyond_earlier if after.treated else None,
     )
 
 
@@ -223,8 +223,10 @@ def _local_kyphosis(report: StudyReport, body: VertebraFinding) -> Measured:
 
 
 def _cement(report: StudyReport, body: VertebraFinding) -> Measured | None:
+    """Volume of a body's cement; None where it has none, or in a projection, which shows no volume."""
     key = (body.series_instance_uid, body.level)
-    return next((one.volume for one in report.cement if (one.series_instance_uid, one.level) == key), None)
+    own = (one for one in report.cement if (one.series_instance_uid, one.level) == key and one.area is None)
+    return next((one.volume for one in own), None)
 
 
 def _height_change(before: VertebraFinding, after: VertebraFinding) -> Measured:

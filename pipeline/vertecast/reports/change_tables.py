@@ -22,7 +22,7 @@ _HEADER: Final = (
     "Cement",
     "Cement moved",
     "Cement outside the earlier outline",
-    "Fit",
+    "Overlay error",
 )
 _TIMELINE_HEADER: Final = (
     "Level",
@@ -82,10 +82,11 @@ def change_sections(report: StudyReport) -> tuple[ChangeSection, ...]:
         notes = Notes()
         rows = tuple(_row(notes, level) for level in change.levels)
         caption = (
-            f"This study less that {_before(change)} ({_KINDS[change.modality]}, study {change.pre_study}); "
-            "heights in mm along the body's own axis; small: 95 % interval"
+            f"Since the study {_before(change)} ({_KINDS[change.modality]}, study {change.pre_study}): later less "
+            "earlier, heights along the body's own axis; small: 95 % interval"
         )
-        sections.append(ChangeSection(caption=caption, table=table(_HEADER, rows, notes)))
+        header, rows = _without_empty_columns(_HEADER, rows)
+        sections.append(ChangeSection(caption=caption, table=table(header, rows, notes)))
     return tuple(sections)
 
 
@@ -109,6 +110,14 @@ def timeline_table(report: StudyReport) -> Table:
         if level.level == name
     ]
     return table(_TIMELINE_HEADER, rows, notes)
+
+
+def _without_empty_columns(
+    header: tuple[str, ...], rows: tuple[tuple[Cell, ...], ...]
+) -> tuple[tuple[str, ...], tuple[tuple[Cell, ...], ...]]:
+    """Leave out what no row has, such as the cement of a patient without any."""
+    kept = [n for n in range(len(header)) if not rows or any(row[n] != _NOTHING for row in rows)]
+    return tuple(header[n] for n in kept), tuple(tuple(row[n] for n in kept) for row in rows)
 
 
 def _row(notes: Notes, level: LevelChange) -> tuple[Cell, ...]:
