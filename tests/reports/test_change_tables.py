@@ -66,7 +66,7 @@ def changed(report: StudyReport) -> StudyReport:
         TimelineStudy(study_instance_uid=f"1.{n}", days=day, phase="post", modality="ct", levels=(level,))
         for n, day in enumerate(days)
     )
-    first = replace(change, pre_study="1.2.4", days=NotMeasured(reason="a study without a date"), levels=())
+    first = replace(change, pre_study="1.2.4", days=NotMeasured(reason="a study without a date"))
     return replace(report, change=change, further_changes=(first,), timeline=course)
 
 
@@ -96,6 +96,7 @@ def test_a_recollapse_is_said_first(changed: StudyReport) -> None:
 def test_studies_without_a_common_level_say_so(changed: StudyReport) -> None:
     assert changed.change is not None
     report = replace(changed, change=replace(changed.change, levels=(), new_fractures=()))
+    assert len(change_tables.change_sections(report)) == 1
     assert change_tables.change_sentences(report) == (
         "Since the study 12 days before: nothing compared, as no level is named in both studies.",
     )

@@ -76,9 +76,11 @@ def change_sentences(report: StudyReport) -> tuple[str, ...]:
 
 
 def change_sections(report: StudyReport) -> tuple[ChangeSection, ...]:
-    """A table for every earlier study that this one was compared with."""
+    """A table for every earlier study that shares a level with this one."""
     sections = []
     for change in report.changes:
+        if not change.levels:
+            continue
         notes = Notes()
         rows = tuple(_row(notes, level) for level in change.levels)
         caption = (
@@ -116,7 +118,7 @@ def _without_empty_columns(
     header: tuple[str, ...], rows: tuple[tuple[Cell, ...], ...]
 ) -> tuple[tuple[str, ...], tuple[tuple[Cell, ...], ...]]:
     """Leave out what no row has, such as the cement of a patient without any."""
-    kept = [n for n in range(len(header)) if not rows or any(row[n] != _NOTHING for row in rows)]
+    kept = [n for n in range(len(header)) if any(row[n] != _NOTHING for row in rows)]
     return tuple(header[n] for n in kept), tuple(tuple(row[n] for n in kept) for row in rows)
 
 
