@@ -171,6 +171,13 @@ def test_no_name_of_a_patient_comes_out(tmp_path: Path) -> None:
         assert not path.is_file() or SECRET_NAME.encode() not in path.read_bytes(), path
 
 
+def test_the_name_of_a_label_file_stays_out_of_the_run(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    inputs, _ = finished
+    config = Config().with_overrides({"segmentation": {"labels": f"{SECRET_NAME}.yaml"}})
+    run([inputs / "a.nii.gz"], tmp_path, config=config)
+    assert SECRET_NAME not in (tmp_path / "run.json").read_text(encoding="utf-8")
+
+
 def test_a_full_disk_is_a_reason_and_leaves_no_half_report(
     finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

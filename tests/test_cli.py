@@ -115,6 +115,7 @@ def test_a_label_map_of_two_studies_is_wrong_use(tmp_path: Path, monkeypatch: py
         write_spine(tmp_path / f"{name}.nii.gz")
     result = invoke("analyze", tmp_path, "--segmentation", path, "--out", tmp_path / "out")
     assert (result.exit_code, "belongs to one study" in result.stderr) == (2, True)
+    assert not (tmp_path / "out").exists()
     assert invoke("analyze", "--out", tmp_path / "out").exit_code == 2
     assert invoke("analyze", "--segmentation", tmp_path / "absent", "--out", tmp_path / "out").exit_code == 2
     assert invoke("analyze", "--segmentation", path, "--labels", "x", "--out", tmp_path / "out").exit_code == 2
@@ -260,6 +261,14 @@ def test_an_unreadable_folder_is_a_reason(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "locked" in result.stdout
     assert "good: analysed" in result.stdout
+
+
+def test_studies_are_compared_by_hand(tmp_path: Path) -> None:
+    pre, post = write_spine(tmp_path / "pre.nii.gz"), write_spine(tmp_path / "post.nii.gz")
+    assert invoke("compare", pre, "--out", tmp_path / "out").exit_code == 2
+    result = invoke("compare", pre, post, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert (tmp_path / "out" / "post" / "report.html").is_file()
 
 
 def test_a_simulated_patient_is_scored_against_its_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

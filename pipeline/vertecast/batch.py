@@ -21,11 +21,12 @@ from vertecast.errors import ConfigurationError, OutputError
 from vertecast.jobs import Job, run_in_order, run_patient, written_before
 from vertecast.reports.outputs import write_run
 from vertecast.reports.summary import RunSummary, StudyRun
+from vertecast.segmentation.label_schemes import BUILT_IN
 from vertecast.workers import Lost, run_in_processes
 from vertecast.workflow import is_label_map
 
-NAMES_A_FILE: Final[Any] = {"segmentation": {"label_map"}}
-"""Options that are left out of run.json: the name of a file may be a patient's."""
+NAMES_A_FILE: Final[Any] = {"segmentation": {"label_map", "labels"}}
+"""Options that are left out of run.json where they name a file: its name may be a patient's."""
 
 NOT_REACHED: Final = "not reached: the run was interrupted"
 NAME_TAKEN: Final = "another study of this run has the same name; analyse it into a folder of its own"
@@ -84,15 +85,15 @@ def run_batch(
         BundleError: the weights cannot be loaded.
     """
     started = datetime.now().astimezone().isoformat(timespec="seconds")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
     studies = _in_order(paths) if compare else list(find_studies(paths))
     if config.segmentation.label_map is not None:
         studies = _study_of_label_map(studies, config)
     if compare and sum(isinstance(study, StudyFiles) for study in studies) < 2:
         raise ConfigurationError("nothing to compare: give at least two studies, the earliest first")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
     job_of = functools.partial(Job, out=out, config=config, engine=engine, force=force, by_hand=compare)
     jobs, done = _plan(studies, lambda study: job_of(study=study))
     total = len(jobs) + len(done)
@@ -107,8 +108,16 @@ def run_batch(
         interrupted = True
         reached = {study.directory for study in done}
         done += [job.ended("skipped", NOT_REACHED) for job in jobs if job.directory not in reached]
-    write_run(out, RunSummary(studies=tuple(done), started=started, config=config.model_dump(exclude=NAMES_A_FILE)))
+    write_run(out, RunSummary(studies=tuple(done), started=started, config=_without_file_names(config)))
     return BatchResult(studies=tuple(done), interrupted=interrupted)
+
+
+def _without_file_names(config: Config) -> dict[str, Any]:
+    """The options as run.json keeps them."""
+    options = config.model_dump(exclude=NAMES_A_FILE)
+    if config.segmentation.labels in BUILT_IN:
+        options["segmentation"]["labels"] = config.segmentation.labels
+    return options
 
 
 def _in_order(paths: Sequence[Path]) -> list[StudyFiles | UnreadablePath]:
