@@ -1,7 +1,7 @@
 """What changed between two studies of a patient: heights, angles, grades and cement, level by level.
 
-Numbers are the later less the earlier. Their intervals add the two studies' errors as if these were independent; an
-error that both share (a kernel, a network's habit) cancels, so that the intervals are rather too wide.
+Numbers are the later less the earlier. Much of the error of a number, such as the network's reading of a rim, is the
+same in both studies and cancels.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ COLLAPSE_SHARE: Final = 0.15
 COLLAPSE_DEG: Final = 10.0
 """Recollapse of a treated body: 15 % of a height, or 10 degrees (definition as in the follow-up studies of
 vertebroplasty); the same loss of height in a sound body is a new fracture."""
+
+OWN_ERROR_SHARE: Final[Mapping[Modality, float]] = {"ct": 0.65, "radiograph": 1.0}
+"""Part of a measurement's error that two studies do not share. Ten simulated patients scanned twice, at other doses,
+kernels and slices: 95 % of 144 differences of heights lay within 0.58 of the interval of two independent errors. Films
+were not examined: nothing is taken off."""
 
 ONE_FILM: Final = NotMeasured(reason="films are not laid over each other")
 NO_OVERLAY: Final = NotMeasured(reason="no outlines to lay over each other")
@@ -144,8 +149,13 @@ def timeline(visits: Sequence[Visit], modality: Literal["ct", "radiograph"]) -> 
     )
 
 
-def difference(later: Measured, earlier: Measured) -> Measured:
-    """Later less earlier, of the same unit; both intervals added as independent errors."""
+def difference(later: Measured, earlier: Measured, own_error_share: float = 1.0) -> Measured:
+    """Later less earlier, of the same unit.
+
+    Args:
+        later, earlier: The two numbers.
+        own_error_share: Part of their errors, 0 to 1, that is independent; 1 adds their intervals as such.
+    """
     if isinstance(earlier, NotMeasured):
         return NotMeasured(reason=f"earlier study: {earlier.reason}")
     if isinstance(later, NotMeasured):
@@ -153,7 +163,7 @@ def difference(later: Measured, earlier: Measured) -> Measured:
     if later.unit != earlier.unit:
         return NotMeasured(reason=f"in {later.unit} later and {earlier.unit} before")
     gain = later.value - earlier.value
-    error = float(np.hypot(_half_width(later), _half_width(earlier)))
+    error = own_error_share * float(np.hypot(_half_width(later), _half_width(earlier)))
     interval = (gain - error, gain + error) if later.interval95 and earlier.interval95 else None
     return Quantity(value=gain, unit=later.unit, interval95=interval)
 
@@ -185,16 +195,17 @@ def _level_change(
             height_loss_change=MIXED, wedge_change=MIXED, kyphosis_change=MIXED, grade_before=before.genant_grade,
             grade_after=after.genant_grade, recollapse=MIXED if before.treated else None,
         )  # fmt: skip
-    kyphosis = difference(_local_kyphosis(reports[1], after), _local_kyphosis(reports[0], before))
-    wedge = difference(after.wedge_angle, before.wedge_angle)
-    height = _height_change(before, after)
+    share = OWN_ERROR_SHARE[modality]
+    kyphosis = difference(_local_kyphosis(reports[1], after), _local_kyphosis(reports[0], before), share)
+    wedge = difference(after.wedge_angle, before.wedge_angle, share)
+    height = _height_change(before, after, share)
     overlay = overlay or Overlay(registration_error=_NO_ERROR[modality], cement=CementMotion())
     return LevelChange(
         level=after.level,
         registration_error=overlay.registration_error,
-        height_gain={place: difference(after.heights[place], before.heights[place]) for place in PLACES},
+        height_gain={place: difference(after.heights[place], before.heights[place], share) for place in PLACES},
         height_change=height,
-        height_loss_change=difference(after.height_loss, before.height_loss),
+        height_loss_change=difference(after.height_loss, before.height_loss, share),
         wedge_change=wedge,
         kyphosis_change=kyphosis,
         grade_before=before.genant_grade,
@@ -229,27 +240,27 @@ def _cement(report: StudyReport, body: VertebraFinding) -> Measured | None:
     return next((one.volume for one in own), None)
 
 
-def _height_change(before: VertebraFinding, after: VertebraFinding) -> Measured:
+def _height_change(before: VertebraFinding, after: VertebraFinding, share: float) -> Measured:
     """The largest relative fall of the three heights; where mm do not hold, of the height against the neighbours."""
     worst: Measured = NotMeasured(reason="no height in both studies")
     for place in PLACES:
-        gain, old = difference(after.heights[place], before.heights[place]), before.heights[place]
+        gain, old = difference(after.heights[place], before.heights[place], share), before.heights[place]
         if isinstance(gain, NotMeasured):
             worst = gain if isinstance(worst, NotMeasured) else worst
             continue
         assert isinstance(old, Quantity)
         if gain.unit != "mm":
-            return _change_against_neighbours(before.height_loss, after.height_loss)
+            return _change_against_neighbours(before.height_loss, after.height_loss, share)
         low, high = gain.interval95 or (gain.value, gain.value)
-        share = Quantity(value=gain.value / old.value, unit="1", interval95=(low / old.value, high / old.value))
-        if isinstance(worst, NotMeasured) or share.value < worst.value:
-            worst = share
+        fall = Quantity(value=gain.value / old.value, unit="1", interval95=(low / old.value, high / old.value))
+        if isinstance(worst, NotMeasured) or fall.value < worst.value:
+            worst = fall
     return worst
 
 
-def _change_against_neighbours(before: Measured, after: Measured) -> Measured:
+def _change_against_neighbours(before: Measured, after: Measured, share: float) -> Measured:
     """Relative change of the lowest height, as the height losses give it."""
-    more = difference(after, before)
+    more = difference(after, before, share)
     if isinstance(more, NotMeasured) or isinstance(before, NotMeasured):
         return more
     left = 1 - before.value
