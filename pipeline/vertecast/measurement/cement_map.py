@@ -16,12 +16,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from vertecast import geometry
-from vertecast.anatomy import Structure
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation, Volume
 from vertecast.measurement.bone import Z95
-from vertecast.measurement.outline import OUTLINE_PROBABILITY
-from vertecast.results import Quantity
+from vertecast.measurement.bony_outline import bony_outlines
+from vertecast.measurement.endplates import BodyGeometry
+from vertecast.results import NotMeasured, Quantity
 
 CEMENT_HU: Final = 700.0
 """Default lower limit: PMMA with barium sulphate or zirconia lies at about 1,000 to 3,000 HU, dense cortex below 1,900;
@@ -143,6 +143,7 @@ def find_cement(
     volume: Volume,
     segmentation: Segmentation,
     *,
+    bodies: Sequence[BodyGeometry | NotMeasured] = (),
     metal: npt.NDArray[np.bool_] | None = None,
     threshold_hu: float = CEMENT_HU,
 ) -> CementMap | None:
@@ -151,13 +152,14 @@ def find_cement(
     Args:
         volume: Native CT.
         segmentation: What the network found.
+        bodies: Geometry of every vertebra, for its outline without the cement; empty: the network's outline.
         metal: Result of `metal_mask`, when already known.
         threshold_hu: Lowest value of cement.
 
     Returns:
         The map, or None where no vertebra holds cement.
     """
-    crop = _crop(volume, segmentation, metal_mask(segmentation) if metal is None else metal)
+    crop = _crop(volume, segmentation, metal_mask(segmentation) if metal is None else metal, bodies)
     if crop is None:
         return None
     reach = np.where(crop.outside_mm > crop.tolerance_mm, GATE_REACH_MM, INNER_GATE_REACH_MM)
@@ -193,7 +195,12 @@ def metal_mask(segmentation: Segmentation) -> npt.NDArray[np.bool_]:
     return metal
 
 
-def _crop(volume: Volume, segmentation: Segmentation, metal: npt.NDArray[np.bool_]) -> _Crop | None:
+def _crop(
+    volume: Volume,
+    segmentation: Segmentation,
+    metal: npt.NDArray[np.bool_],
+    bodies: Sequence[BodyGeometry | NotMeasured],
+) -> _Crop | None:
     """Cut out the cement with a margin and carry the working grid's knowledge onto native voxels."""
     marked = (segmentation.cement_probability >= CEMENT_PROBABILITY) & ~metal
     if not marked.any():
@@ -225,7 +232,7 @@ def _crop(volume: Volume, segmentation: Segmentation, metal: npt.NDArray[np.bool
     spacing = segmentation.spacing_mm
     reach = ndimage.distance_transform_edt(~marked[work]) * spacing
     marked_mm = carry(reach.astype(np.float32), 1, fill=1e3)
-    signed, nearest = _outlines(segmentation, work)
+    signed, nearest = bony_outlines(segmentation, work, bodies)
     return _Crop(
         lps_from_index=lps_from_crop,
         first_index=(int(first[0]), int(first[1]), int(first[2])),
@@ -241,30 +248,6 @@ def _crop(volume: Volume, segmentation: Segmentation, metal: npt.NDArray[np.bool
 def _shifted(lps_from_index: FloatArray, first: Sequence[int] | npt.NDArray[np.intp]) -> FloatArray:
     """Affine of a crop that starts at index ``first``."""
     return geometry.affine(lps_from_index[:3, :3], geometry.apply(lps_from_index, np.asarray(first, dtype=np.float64)))
-
-
-def _outlines(
-    segmentation: Segmentation, box: tuple[slice, ...]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Signed distance (mm) to the bodies' outlines, positive outside, and the nearest body, on a box of the grid.
-
-    Each body is closed first: cement at the cortex dents the outline that the network sees.
-    """
-    probability = segmentation.body_probability[box].astype(np.float32)
-    bodies = (segmentation.structure[box] == Structure.BODY) & (probability >= OUTLINE_PROBABILITY)
-    number = np.where(bodies, segmentation.instance[box], 0).astype(np.uint8)
-    for n in np.unique(number[number > 0]):
-        closed = ndimage.binary_closing(np.pad(number == n, 3), iterations=2)[3:-3, 3:-3, 3:-3]
-        number[closed & (number == 0) & (segmentation.structure[box] != Structure.CANAL)] = n
-    step = segmentation.spacing_mm
-    if not number.any():
-        return np.full(number.shape, 1e3, dtype=np.float32), number
-    away, index = ndimage.distance_transform_edt(number == 0, return_indices=True)
-    deep = ndimage.distance_transform_edt(number > 0)
-    signed = np.where(number > 0, 0.5 - deep, away - 0.5) * step
-    edge = (np.abs(signed) < step) & (probability > 0.02) & (probability < 0.98)
-    signed = np.where(edge, np.clip((0.5 - probability) * step, -step, step), signed)
-    return signed.astype(np.float32), number[tuple(index)]
 
 
 def _touching(mask: npt.NDArray[np.bool_], seed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -41,6 +41,13 @@ with four times as much by 0.40 mm, but then small bodies with a deep dome are f
 
 SURFACE_ROUGHNESS: Final = roughness(SURFACE_DEGREE)
 MIN_LINES: Final = 40
+CEMENT_PROBABILITY: Final = 0.5
+CEMENT_REACH_MM: Final = 3.0
+"""Two voxels of the network's grid: so near to cement the outline goes wrong, mostly by leaving out a filled corner."""
+
+LEAST_FREE_SHARE: Final = 0.3
+"""Share of an endplate that must be free of cement to carry it on over the rest."""
+
 FRAME_ROUNDS: Final = 2
 WALL_OFFSETS_MM: Final = np.array([-2.0, 0.0, 2.0])
 """Local x of the paths that cross the walls: beside the midline too, where the basivertebral foramen is narrow."""
@@ -172,13 +179,16 @@ def fit_body(
         return NotMeasured(reason="endplates not found")
     lines = _between_walls(region, lps_from_local, lines)
     extent = _extent_along_axis(volume, segmentation, lps_from_local)
+    covered = _covered(segmentation, lps_from_local, lines)
     sides = [(1.0, lines.top), (-1.0, lines.bottom)]
     if isinstance(volume, Volume):
         sides = [
             (side, move_to_ct_edge(volume, lps_from_local, np.stack([lines.x, lines.y, z], axis=1), side))
             for side, z in sides
         ]
-    superior, inferior = (_fit_surface(lines, z, extent) for _, z in sides)
+    superior, inferior = (
+        _fit_surface(lines, z, extent, without) for (_, z), without in zip(sides, covered, strict=True)
+    )
     walls = _walls(region, lps_from_local, superior, inferior, lines)
     if walls is None:
         return NotMeasured(reason="anterior or posterior wall not found")
@@ -295,8 +305,40 @@ def _between_walls(region: Region, lps_from_local: FloatArray, lines: _Lines) ->
     return replace(lines, x=lines.x[inside], y=lines.y[inside], top=lines.top[inside], bottom=lines.bottom[inside])
 
 
-def _fit_surface(lines: _Lines, z: FloatArray, voxel_extent_mm: float) -> Surface:
-    """Smooth surface through the crossings."""
+def _covered(
+    segmentation: Segmentation, lps_from_local: FloatArray, lines: _Lines
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Crossings of the superior and the inferior endplate beside cement, where the outline is not to be believed.
+
+    None of an endplate that cement covers almost whole: then the outline is all that there is.
+    """
+    index_from_local = geometry.inverse(segmentation.lps_from_index) @ lps_from_local
+    corners = np.stack([lines.x, lines.y, lines.top], axis=1), np.stack([lines.x, lines.y, lines.bottom], axis=1)
+    places = [geometry.apply(index_from_local, points) for points in corners]
+    reach = int(np.ceil(CEMENT_REACH_MM / segmentation.spacing_mm))
+    low = np.clip(np.floor(np.min([p.min(axis=0) for p in places], axis=0)).astype(int) - reach - 1, 0, None)
+    high = np.ceil(np.max([p.max(axis=0) for p in places], axis=0)).astype(int) + reach + 2
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    cement = segmentation.cement_probability[box] >= CEMENT_PROBABILITY
+    if not cement.any():
+        none = np.zeros(len(lines.x), dtype=bool)
+        return none, none
+    away_mm = ndimage.distance_transform_edt(~cement) * segmentation.spacing_mm
+    result = []
+    for place in places:
+        distance = ndimage.map_coordinates(away_mm, (place - low).T, order=1, mode="nearest")
+        near = distance <= CEMENT_REACH_MM
+        enough = np.count_nonzero(~near) >= max(MIN_LINES, LEAST_FREE_SHARE * len(near))
+        result.append(near if enough else np.zeros_like(near))
+    return result[0], result[1]
+
+
+def _fit_surface(
+    lines: _Lines, z: FloatArray, voxel_extent_mm: float, without: npt.NDArray[np.bool_] | None = None
+) -> Surface:
+    """Smooth surface through the crossings; those ``without`` are left out, and the surface carried on over them."""
+    if without is not None and without.any():
+        lines, z = replace(lines, x=lines.x[~without], y=lines.y[~without]), z[~without]
     plane_design = np.stack([lines.x, lines.y, np.ones_like(z)], axis=1)
     plane, _ = robust_solve(plane_design, z)
     design = monomials(lines.x / lines.half_extent_mm[0], lines.y / lines.half_extent_mm[1], SURFACE_DEGREE)

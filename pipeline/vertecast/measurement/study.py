@@ -81,7 +81,7 @@ def measure_study(
     metal = metal_mask(segmentation)
     found = None
     if isinstance(volume, Volume):
-        found = find_cement(volume, segmentation, metal=metal, threshold_hu=cement_hu)
+        found = find_cement(volume, segmentation, bodies=bodies, metal=metal, threshold_hu=cement_hu)
     vertebrae = measure_vertebrae(
         volume, segmentation, levels, series_instance_uid=series_instance_uid,
         treated=found.treated if found else frozenset(), geometries=bodies,
