@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,6 +101,17 @@ def test_thirteen_rib_bearing_bodies_give_t13() -> None:
 def test_ribs_down_to_the_last_body_say_nothing() -> None:
     assert names(column(5, ribs=range(5))) == ["V1", "V2", "V3", "V4", "V5"]
     assert names(column(4, ribs=range(3), cut=(3,))) == ["V1", "V2", "V3", "V4"]
+
+
+@pytest.mark.parametrize(("stray_voxels", "lowest"), [(2, "L2"), (3, "V6")])
+def test_specks_far_smaller_than_the_ribs_are_none(stray_voxels: int, lowest: str) -> None:
+    segmentation = column(6, ribs=range(4))
+    low = segmentation.structure.shape[2] - PITCH * 5 + 2  # body 5, whose ribs would hold 972 mm3 on either side
+    structure = np.array(segmentation.structure)
+    structure[9 : 9 + stray_voxels, 15, low + 2] = Structure.RIB
+    instance = np.array(segmentation.instance)
+    instance[9 : 9 + stray_voxels, 15, low + 2] = 5
+    assert names(replace(segmentation, structure=structure, instance=instance))[-1] == lowest
 
 
 def test_no_landmark_means_unknown() -> None:
