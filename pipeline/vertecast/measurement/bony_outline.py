@@ -18,7 +18,8 @@ from vertecast import geometry
 from vertecast.anatomy import Structure
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation
-from vertecast.measurement.endplates import CEMENT_PROBABILITY, CEMENT_REACH_MM, LEAST_FREE_SHARE, BodyGeometry
+from vertecast.measurement.crossings import CEMENT_PROBABILITY, CEMENT_REACH_MM, LEAST_FREE_SHARE
+from vertecast.measurement.endplates import BodyGeometry
 from vertecast.measurement.fitting import robust_solve
 from vertecast.measurement.outline import OUTLINE_PROBABILITY
 from vertecast.results import NotMeasured

@@ -13,12 +13,19 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from vertecast import geometry
 from vertecast.anatomy import RIM_INSET_FRACTION
 from vertecast.geometry import FloatArray
 from vertecast.images import Grid, Segmentation, Volume
+from vertecast.measurement.crossings import (
+    LINE_SPACING_MM,
+    MIN_LINES,
+    Lines,
+    beside_cement,
+    half_crossing,
+    trace,
+)
 from vertecast.measurement.edges import move_to_ct_edge
 from vertecast.measurement.fitting import monomials, powers, robust_solve, roughness
 from vertecast.measurement.outline import OUTLINE_PROBABILITY, Layout, Region, axes, cut_out, find_bodies, first_frame
@@ -28,10 +35,6 @@ CUT: Final = NotMeasured(reason="cut by the edge of the image")
 BORDER_MARGIN_MM: Final = 1.0
 """An endplate nearer to the edge of the image than this may be the edge itself."""
 
-LINE_SPACING_MM: Final = 1.5
-RIM_MARGIN_MM: Final = 2.0
-"""Lines this near to the footprint's edge run into the rounded rim and say nothing of the endplate."""
-
 SURFACE_DEGREE: Final = 6
 SURFACE_STIFFNESS: Final = 5e-4
 """Weight of the mean squared second derivatives (mm2, in coordinates scaled to the body's half extents) against that
@@ -40,14 +43,6 @@ where spurs pull at it and few lines hold it. On simulated masks with spurs ante
 with four times as much by 0.40 mm, but then small bodies with a deep dome are flattened."""
 
 SURFACE_ROUGHNESS: Final = roughness(SURFACE_DEGREE)
-MIN_LINES: Final = 40
-CEMENT_PROBABILITY: Final = 0.5
-CEMENT_REACH_MM: Final = 3.0
-"""Two voxels of the network's grid: so near to cement the outline goes wrong, mostly by leaving out a filled corner."""
-
-LEAST_FREE_SHARE: Final = 0.3
-"""Share of an endplate that must be free of cement to carry it on over the rest."""
-
 FRAME_ROUNDS: Final = 2
 WALL_OFFSETS_MM: Final = np.array([-2.0, 0.0, 2.0])
 """Local x of the paths that cross the walls: beside the midline too, where the basivertebral foramen is narrow."""
@@ -124,18 +119,6 @@ class BodyGeometry:
         return geometry.apply(geometry.inverse(self.lps_from_local), points_lps_mm)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Lines:
-    """Crossings of lines parallel to the body's axis: x, y and z of both endplates (mm), one entry per line inside."""
-
-    x: FloatArray
-    y: FloatArray
-    top: FloatArray
-    bottom: FloatArray
-    half_extent_mm: FloatArray
-    width_mm: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Walls:
     """Local y of both walls at the endplates (mm), and their mean lean dy/dz."""
@@ -166,20 +149,20 @@ def fit_body(
     if isinstance(region, NotMeasured):
         return region
     lps_from_local = first_frame(segmentation, instance, region, layout.centers_lps_mm)
-    lines = _trace(region, lps_from_local)
+    lines = trace(region, lps_from_local)
     for turn in range(FRAME_ROUNDS):
         if lines is None:
             return NotMeasured(reason="endplates not found")
         lps_from_local = _turn_to_endplates(lps_from_local, lines)
-        lines = _trace(region, lps_from_local)
+        lines = trace(region, lps_from_local)
         if lines is not None and turn == FRAME_ROUNDS - 1:
             lps_from_local = _turn_to_walls(region, lps_from_local, lines)
-            lines = _trace(region, lps_from_local)
+            lines = trace(region, lps_from_local)
     if lines is None:
         return NotMeasured(reason="endplates not found")
     lines = _between_walls(region, lps_from_local, lines)
     extent = _extent_along_axis(volume, segmentation, lps_from_local)
-    covered = _covered(segmentation, lps_from_local, lines)
+    covered = beside_cement(segmentation, lps_from_local, lines)
     sides = [(1.0, lines.top), (-1.0, lines.bottom)]
     if isinstance(volume, Volume):
         sides = [
@@ -220,53 +203,7 @@ def _inside(volume: Volume | Grid, body: BodyGeometry) -> bool:
     return bool(np.all((index >= 0) & (index <= np.array(volume.shape) - 1)))
 
 
-def _trace(region: Region, lps_from_local: FloatArray) -> _Lines | None:
-    """Cross the outline along lines parallel to the local z axis."""
-    index = np.argwhere(region.mask)
-    local = geometry.apply(geometry.inverse(lps_from_local) @ region.lps_from_index, index)
-    low, high = local.min(axis=0) - 3.0, local.max(axis=0) + 3.0
-    x = np.arange(np.floor(low[0]), high[0], LINE_SPACING_MM)
-    y = np.arange(np.floor(low[1]), high[1], LINE_SPACING_MM)
-    z = np.arange(low[2], high[2], LINE_SPACING_MM / 2)
-    grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1)
-    values = region.sample(geometry.apply(lps_from_local, grid))
-    inside = values >= OUTLINE_PROBABILITY
-    hit = inside.any(axis=2)
-    first = np.argmax(inside, axis=2)
-    last = len(z) - 1 - np.argmax(inside[:, :, ::-1], axis=2)
-    hit &= (first > 0) & (last < len(z) - 1)
-    top, bottom = _crossing(values, z, last, last + 1), _crossing(values, z, first, first - 1)
-    thickness = np.where(hit, top - bottom, 0.0)
-    if not hit.any():
-        return None
-    footprint = thickness >= 0.4 * float(np.median(thickness[hit]))
-    pieces, count = ndimage.label(footprint)
-    if count == 0:
-        return None
-    footprint = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    inner = ndimage.distance_transform_edt(np.pad(footprint, 1))[1:-1, 1:-1] * LINE_SPACING_MM > RIM_MARGIN_MM
-    if inner.sum() < MIN_LINES:
-        return None
-    xs, ys = np.meshgrid(x, y, indexing="ij")
-    half_extent = np.array([np.ptp(xs[footprint]), np.ptp(ys[footprint])]) / 2 + LINE_SPACING_MM
-    return _Lines(
-        x=xs[inner], y=ys[inner], top=top[inner], bottom=bottom[inner], half_extent_mm=half_extent,
-        width_mm=float(np.ptp(xs[footprint])),
-    )  # fmt: skip
-
-
-def _crossing(
-    values: npt.NDArray[np.float32], z: FloatArray, inner: npt.NDArray[np.intp], outer: npt.NDArray[np.intp]
-) -> FloatArray:
-    """z where the probability crosses one half between the last sample inside and the next one outside."""
-    outer = np.clip(outer, 0, len(z) - 1)
-    a = np.take_along_axis(values, inner[..., None], axis=2)[..., 0].astype(np.float64)
-    b = np.take_along_axis(values, outer[..., None], axis=2)[..., 0].astype(np.float64)
-    share = np.clip((a - OUTLINE_PROBABILITY) / np.maximum(a - b, 1e-6), 0.0, 1.0)
-    return np.asarray(z[inner] + share * (z[outer] - z[inner]))
-
-
-def _turn_to_endplates(lps_from_local: FloatArray, lines: _Lines) -> FloatArray:
+def _turn_to_endplates(lps_from_local: FloatArray, lines: Lines) -> FloatArray:
     """Turn z to the mean normal of the endplates and move the origin to the middle of the body."""
     normals = []
     for z in (lines.top, lines.bottom):
@@ -279,7 +216,7 @@ def _turn_to_endplates(lps_from_local: FloatArray, lines: _Lines) -> FloatArray:
     return geometry.affine(rotated, geometry.apply(lps_from_local, middle))
 
 
-def _turn_to_walls(region: Region, lps_from_local: FloatArray, lines: _Lines) -> FloatArray:
+def _turn_to_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> FloatArray:
     """Lean z in the sagittal plane to the mean direction of the anterior and posterior wall.
 
     A fracture tilts one endplate and with it the mean normal; the walls keep the body's own axis.
@@ -293,7 +230,7 @@ def _turn_to_walls(region: Region, lps_from_local: FloatArray, lines: _Lines) ->
     return geometry.affine(rotated, lps_from_local[:3, 3])
 
 
-def _between_walls(region: Region, lps_from_local: FloatArray, lines: _Lines) -> _Lines:
+def _between_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> Lines:
     """The lines behind the front wall and before the back wall: what lies beyond is a spur of the rim."""
     superior, inferior = (_fit_surface(lines, z, LINE_SPACING_MM) for z in (lines.top, lines.bottom))
     walls = _walls(region, lps_from_local, superior, inferior, lines)
@@ -305,36 +242,8 @@ def _between_walls(region: Region, lps_from_local: FloatArray, lines: _Lines) ->
     return replace(lines, x=lines.x[inside], y=lines.y[inside], top=lines.top[inside], bottom=lines.bottom[inside])
 
 
-def _covered(
-    segmentation: Segmentation, lps_from_local: FloatArray, lines: _Lines
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Crossings of the superior and the inferior endplate beside cement, where the outline is not to be believed.
-
-    None of an endplate that cement covers almost whole: then the outline is all that there is.
-    """
-    index_from_local = geometry.inverse(segmentation.lps_from_index) @ lps_from_local
-    corners = np.stack([lines.x, lines.y, lines.top], axis=1), np.stack([lines.x, lines.y, lines.bottom], axis=1)
-    places = [geometry.apply(index_from_local, points) for points in corners]
-    reach = int(np.ceil(CEMENT_REACH_MM / segmentation.spacing_mm))
-    low = np.clip(np.floor(np.min([p.min(axis=0) for p in places], axis=0)).astype(int) - reach - 1, 0, None)
-    high = np.ceil(np.max([p.max(axis=0) for p in places], axis=0)).astype(int) + reach + 2
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    cement = segmentation.cement_probability[box] >= CEMENT_PROBABILITY
-    if not cement.any():
-        none = np.zeros(len(lines.x), dtype=bool)
-        return none, none
-    away_mm = ndimage.distance_transform_edt(~cement) * segmentation.spacing_mm
-    result = []
-    for place in places:
-        distance = ndimage.map_coordinates(away_mm, (place - low).T, order=1, mode="nearest")
-        near = distance <= CEMENT_REACH_MM
-        enough = np.count_nonzero(~near) >= max(MIN_LINES, LEAST_FREE_SHARE * len(near))
-        result.append(near if enough else np.zeros_like(near))
-    return result[0], result[1]
-
-
 def _fit_surface(
-    lines: _Lines, z: FloatArray, voxel_extent_mm: float, without: npt.NDArray[np.bool_] | None = None
+    lines: Lines, z: FloatArray, voxel_extent_mm: float, without: npt.NDArray[np.bool_] | None = None
 ) -> Surface:
     """Smooth surface through the crossings; those ``without`` are left out, and the surface carried on over them."""
     if without is not None and without.any():
@@ -359,7 +268,7 @@ def _extent_along_axis(volume: Volume | Grid, segmentation: Segmentation, lps_fr
 
 
 def _walls(
-    region: Region, lps_from_local: FloatArray, superior: Surface, inferior: Surface, lines: _Lines
+    region: Region, lps_from_local: FloatArray, superior: Surface, inferior: Surface, lines: Lines
 ) -> _Walls | None:
     """Anterior and posterior wall in the mid-sagittal plane.
 
@@ -381,7 +290,7 @@ def _walls(
     design = np.stack([np.ones_like(share), share, share**2], axis=1)[good]
     fits = []
     for inner, outer in ((first, first - 1), (last, last + 1)):
-        crossing = _crossing(values, y, inner, outer)[:, 0][good]
+        crossing = half_crossing(values, y, inner, outer)[:, 0][good]
         fits.append(robust_solve(design, crossing)[0])
     (front, front_lean, front_waist), (back, back_lean, back_waist) = fits
     half_height = float(np.median(lines.top - lines.bottom)) / 2
