@@ -94,6 +94,24 @@ def load_broken(_options: SegmentationOptions) -> BrokenSegmenter:
     return BrokenSegmenter()
 
 
+DEADLY_SLICES = 40
+
+
+class DeadlySegmenter(BlockSegmenter):
+    """Takes its process down with an image of `DEADLY_SLICES`."""
+
+    def segment(self, volume: Volume) -> Segmentation:
+        """Ends the process as the system does for want of memory."""
+        if volume.shape[2] == DEADLY_SLICES:
+            os._exit(137)
+        return super().segment(volume)
+
+
+def load_deadly(_options: SegmentationOptions) -> DeadlySegmenter:
+    """Loader of `DeadlySegmenter`."""
+    return DeadlySegmenter()
+
+
 class InterruptedSegmenter(BlockSegmenter):
     """The operator presses Ctrl-C while the second study is under way."""
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fakes import SECRET_NAME, load_blocks, write_dicom, write_spine
-from vertecast.batch import BatchResult, run_batch
+from fakes import DEADLY_SLICES, SECRET_NAME, load_blocks, load_deadly, write_dicom, write_spine
+from vertecast.batch import WORKER_DIED, BatchResult, run_batch
 from vertecast.config import Config
 from vertecast.engine import Engine
 from vertecast.errors import ConfigurationError
@@ -101,6 +101,17 @@ def test_two_workers_keep_the_studies_of_a_patient_together(tmp_path: Path) -> N
     result = run([tmp_path / "in"], tmp_path / "out", config=CONFIG.with_overrides({"batch": {"workers": 2}}))
     assert result.count("analyzed") == 3
     assert report(tmp_path / "out", SECOND)["change"]["pre_study"] == FIRST
+
+
+def test_a_study_that_kills_its_process_costs_the_patient_no_other(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "in" / "1", study=1, date="20260301", slices=DEADLY_SLICES)
+    write_dicom(tmp_path / "in" / "2", study=2, date="20260312")
+    write_dicom(tmp_path / "in" / "3", study=3, date="20260312", patient="P2")
+    config = CONFIG.with_overrides({"batch": {"workers": 2}})
+    result = run_batch([tmp_path / "in"], tmp_path / "out", config, Engine(load=load_deadly, weights="deadly"))
+    ended = {study.study_instance_uid: (study.status, study.reason) for study in result.studies}
+    assert ended == {FIRST: ("failed", WORKER_DIED), SECOND: ("analyzed", ""), THIRD: ("analyzed", "")}
+    assert "change" not in report(tmp_path / "out", SECOND)
 
 
 def test_by_hand_the_order_given_counts(tmp_path: Path) -> None:
