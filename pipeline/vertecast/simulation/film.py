@@ -21,6 +21,11 @@ EVENED_RATE: Final = 0.85
 """Share of the pictures in which differences over large distances are made weaker."""
 
 
+HARSH_RATE: Final = 0.15
+"""Share of the pictures with a window so narrow that lungs go black and part of the spine white, as on films of the
+whole spine."""
+
+
 def expose(
     soft: Image, bone: Image, cement: Image, metal: Image, *, pixel_mm: float, rng: np.random.Generator
 ) -> Image:
@@ -103,7 +108,9 @@ def develop(log: Image, seen: npt.NDArray[np.bool_], rng: np.random.Generator) -
         image = _equalized(np.asarray(image, dtype=np.float32), rng)
     if rng.random() < 0.4:
         image = image + rng.uniform(0.2, 2.0) * (image - ndimage.gaussian_filter(image, rng.uniform(0.8, 4.0)))
-    low, high = np.percentile(image[seen], [rng.uniform(0, 8), rng.uniform(96, 100)])
+    is_harsh = rng.random() < HARSH_RATE
+    black, white = (rng.uniform(0, 30), rng.uniform(86, 98)) if is_harsh else (rng.uniform(0, 8), rng.uniform(96, 100))
+    low, high = np.percentile(image[seen], [black, white])
     image = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
     return np.asarray(image ** rng.uniform(0.6, 1.6), dtype=np.float32)
 
