@@ -232,9 +232,14 @@ def score_masks(data: Path) -> dict[str, dict[str, Any]]:
         if study is None:
             continue
         scheme = label_scheme(mask.scheme)
-        segmenter = LabelMapSegmenter(read_label_map(file), scheme, sha256="")
+        try:
+            segmenter = LabelMapSegmenter(read_label_map(file), scheme, sha256="")
+            expert = read_grades(data / mask.grades, scheme.levels)
+        except VertecastError as error:
+            print(f"{mask.name}: not scored: {error}", file=sys.stderr)
+            continue
         found = analyze_label_map(study, Config(), segmenter).report.vertebrae
-        grades = grade_pairs(read_grades(data / mask.grades, scheme.levels), found)
+        grades = grade_pairs(expert, found)
         print("\n".join(text_lines(mask.name, grades)), flush=True)
         scored[mask.name] = summary(grades)
     return scored

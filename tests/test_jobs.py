@@ -65,6 +65,15 @@ def test_three_studies_make_a_course(tmp_path: Path) -> None:
     assert "timeline" not in report(tmp_path / "out", SECOND)
 
 
+@pytest.mark.parametrize(("first", "second", "days"), [("20261105", "20261231", 56), ("20261031", "20261101", 1)])
+def test_late_months_are_read_rightly(tmp_path: Path, first: str, second: str, days: int) -> None:
+    write_dicom(tmp_path / "in" / "1", study=1, date=first)
+    write_dicom(tmp_path / "in" / "2", study=2, date=second)
+    run([tmp_path / "in"], tmp_path / "out")
+    change = report(tmp_path / "out", SECOND)["change"]
+    assert (change["pre_study"], change["days"]) == (FIRST, days)
+
+
 @pytest.mark.parametrize("dates", [(None, None), ("20260301", None), ("20260301", "20260301")])
 def test_without_a_known_order_nothing_is_compared(tmp_path: Path, dates: tuple[str | None, str | None]) -> None:
     for study, date in enumerate(dates, start=1):
@@ -128,6 +137,15 @@ def test_files_without_a_date_are_compared_by_hand(tmp_path: Path) -> None:
     run([pre, post], tmp_path / "out", compare=True)
     change = report(tmp_path / "out", "post")["change"]
     assert (change["pre_study"], change["days"]) == ("pre", {"not_measured": "a study without a date"})
+
+
+def test_files_of_one_name_in_two_folders_are_compared(tmp_path: Path) -> None:
+    for folder in ("z_pre", "a_post"):
+        (tmp_path / folder).mkdir()
+    pre, post = write_spine(tmp_path / "z_pre" / "ct.nii.gz"), write_spine(tmp_path / "a_post" / "ct.nii.gz")
+    result = run([pre, post], tmp_path / "out", compare=True)
+    assert [study.status for study in result.studies] == ["analyzed", "analyzed"]
+    assert report(tmp_path / "out", "a_post_ct")["change"]["pre_study"] == "z_pre_ct"
 
 
 def test_one_study_cannot_be_compared(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -89,7 +89,8 @@ def run_batch(
     if config.segmentation.label_map is not None:
         studies = _study_of_label_map(studies, config)
     if compare and sum(isinstance(study, StudyFiles) for study in studies) < 2:
-        raise ConfigurationError("nothing to compare: give at least two studies, the earliest first")
+        unread = "".join(f"; {one.path}: {one.reason}" for one in studies if isinstance(one, UnreadablePath))
+        raise ConfigurationError(f"nothing to compare: give at least two studies, the earliest first{unread}")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -122,17 +123,17 @@ def _without_file_names(config: Config) -> dict[str, Any]:
 
 def _in_order(paths: Sequence[Path]) -> list[StudyFiles | UnreadablePath]:
     """Studies in the order of their paths, those of one path by date."""
-    found: list[StudyFiles | UnreadablePath] = []
-    for path in paths:
-        studies: list[StudyFiles] = []
-        for one in find_studies([path]):
-            if isinstance(one, StudyFiles):
-                studies.append(one)
-            else:
-                found.append(one)
-        studies.sort(key=lambda study: study.taken or datetime.min)
-        found += studies
-    return found
+    found = list(find_studies(paths))
+    studies = [one for one in found if isinstance(one, StudyFiles)]
+    places = {study.study_instance_uid: _place(study, paths) for study in studies}
+    studies.sort(key=lambda study: (places[study.study_instance_uid], study.taken or datetime.min))
+    return [*(one for one in found if isinstance(one, UnreadablePath)), *studies]
+
+
+def _place(study: StudyFiles, paths: Sequence[Path]) -> int:
+    """Which of the given paths a study was found under."""
+    source = Path(study.source)
+    return next((n for n, path in enumerate(paths) if path == source or path in source.parents), len(paths))
 
 
 def _study_of_label_map(
@@ -205,5 +206,6 @@ def _one_by_one(jobs: Patient) -> Iterator[StudyRun]:
         if isinstance(studies, Lost):
             yield job.ended("failed", WORKER_DIED)
         else:
-            survivors.append(job)
             yield studies[-1]
+            if studies[-1].status == "analyzed":
+                survivors.append(replace(job, force=False))

@@ -7,11 +7,12 @@ import functools
 import hashlib
 import json
 import re
-import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import time
 from pathlib import Path
+from time import monotonic
 from typing import Final, Literal
 
 from vertecast import __version__
@@ -73,7 +74,13 @@ class Job:
         """Whether another study of the patient is known to be earlier."""
         if self.by_hand:
             return True
-        return self.study.taken is not None and other.study.taken is not None and other.study.taken < self.study.taken
+        mine, theirs = self.study.taken, other.study.taken
+        if mine is None or theirs is None:
+            return False
+        # Midnight stands for a time that the header does not give: of two studies of one day it tells no order.
+        if mine.date() == theirs.date() and time(0) in (mine.time(), theirs.time()):
+            return False
+        return theirs < mine
 
     def ended(self, status: Literal["failed", "skipped"], reason: str) -> StudyRun:
         """The record of a study without outputs."""
@@ -90,9 +97,11 @@ class _Done:
     fingerprint: str
 
     def labels(self) -> Mask | None:
-        """Its label map; None where it has none."""
-        path = self.job.folder / LABELS_NAME
-        return read_label_map(path) if path.is_file() else None
+        """Its label map; None where it has none that can be read."""
+        try:
+            return read_label_map(self.job.folder / LABELS_NAME)
+        except VertecastError:
+            return None
 
 
 def run_patient(jobs: Sequence[Job]) -> list[StudyRun]:
@@ -186,7 +195,7 @@ def _taken_over(job: Job, fingerprint: str) -> StudyRun | None:
 
 def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
     """Analyse one study and write its folder."""
-    started = time.monotonic()
+    started = monotonic()
     try:
         options, load_projection = job.config.segmentation, job.engine.load_projection
         result = analyze_study(
@@ -196,7 +205,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
             None if load_projection is None else functools.partial(_projection_segmenter, load_projection, options),
         )
         result = _compared(result, job, earlier)
-        analyzed = time.monotonic()
+        analyzed = monotonic()
         outputs: tuple[str, ...] = ()
         if result.status == "analyzed":
             (job.folder / FINGERPRINT_NAME).unlink(missing_ok=True)
@@ -223,7 +232,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
         status=result.status,
         reason=result.reason,
         outputs=tuple(f"{job.directory}/{name}" for name in outputs),
-        timing_s={"analysis": round(analyzed - started, 3), "output": round(time.monotonic() - analyzed, 3)},
+        timing_s={"analysis": round(analyzed - started, 3), "output": round(monotonic() - analyzed, 3)},
         report=result.report,
     )
 

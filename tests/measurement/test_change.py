@@ -140,10 +140,12 @@ def test_a_treated_body_that_gives_way(heights: tuple[float, float, float], wedg
     assert of(compared(study("a", before), study("b", after)), "L1").recollapse is expected
 
 
-def test_recollapse_is_not_denied_where_nothing_was_measured() -> None:
+def test_recollapse_is_not_denied_where_no_height_was_measured() -> None:
     before = replace(vertebra_without_numbers("L1"), treated=True)
-    one = of(compared(study("a", before), study("b", before)), "L1")
-    assert isinstance(one.recollapse, NotMeasured)
+    angle_alone = replace(before, wedge_angle=Quantity(value=5.0, unit="deg"))
+    for body_before in (before, angle_alone):
+        one = of(compared(study("a", body_before), study("b", body_before)), "L1")
+        assert isinstance(one.recollapse, NotMeasured)
 
 
 def test_new_fractures_beside_and_far_from_the_treated_body() -> None:
@@ -170,10 +172,11 @@ def test_an_old_fracture_is_not_new() -> None:
 
 def test_films_without_millimetres_are_compared_by_loss_and_angle() -> None:
     def film(loss: float, wedge: float, grade: int) -> VertebraFinding:
-        share = {place: Quantity(value=0.5, unit="1") for place in ("anterior", "middle", "posterior")}
+        no_mm = NotMeasured(reason="the size of a pixel is not known: no mm")
+        heights = dict.fromkeys(("anterior", "middle", "posterior"), no_mm)
         height_loss = Quantity(value=loss, unit="1", interval95=(loss - 0.05, loss + 0.05))
         one = body("L1", (1.0, 1.0, 1.0), grade=grade, wedge=wedge)
-        return replace(one, heights=share, height_loss=height_loss)
+        return replace(one, heights=heights, height_loss=height_loss)
 
     change = compared(
         study("a", film(0.0, 1.0, 0), kind="radiograph"), study("b", film(0.3, 9.0, 2), kind="radiograph")

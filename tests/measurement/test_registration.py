@@ -102,18 +102,18 @@ def with_cement(mask: Mask, shift: tuple[int, int, int] = (0, 0, 0)) -> Mask:
 def test_cement_that_moved_is_followed(earlier: Mask) -> None:
     alignment = Alignment(later_from_earlier=MOTION, error_mm=0.2)
     first = with_cement(earlier)
-    still = follow_cement(first, moved(first), (L1, L1), alignment).shift
+    still = follow_cement(first, moved(first), (L1, L1), alignment, was_treated=True).shift
     assert isinstance(still, Quantity)
     assert still.value < 0.3
-    gone = follow_cement(first, moved(with_cement(earlier, (2, -3, 0))), (L1, L1), alignment).shift
+    gone = follow_cement(first, moved(with_cement(earlier, (2, -3, 0))), (L1, L1), alignment, was_treated=True).shift
     assert isinstance(gone, Quantity)
     assert gone.value == pytest.approx(np.sqrt(13), abs=0.3)
-    assert follow_cement(earlier, moved(earlier), (L1, L1), alignment).shift is None
+    assert follow_cement(earlier, moved(earlier), (L1, L1), alignment, was_treated=True).shift is None
 
 
 def test_cement_outside_the_body_as_it_was(earlier: Mask) -> None:
     alignment = Alignment(later_from_earlier=MOTION, error_mm=0.2)
-    inside = follow_cement(earlier, moved(with_cement(earlier)), (L1, L1), alignment).beyond_earlier
+    inside = follow_cement(earlier, moved(with_cement(earlier)), (L1, L1), alignment, was_treated=False).beyond_earlier
     assert isinstance(inside, Quantity)
     assert inside.value == pytest.approx(0.0, abs=0.01)
     collapsed = np.array(earlier.labels)
@@ -121,8 +121,15 @@ def test_cement_outside_the_body_as_it_was(earlier: Mask) -> None:
     middle = int(cement[:, 2].min()) + 4
     collapsed[:, :, middle:][collapsed[:, :, middle:] == L1] = 0
     lower = Mask(labels=collapsed, lps_from_index=earlier.lps_from_index)
-    beyond = follow_cement(lower, moved(with_cement(earlier)), (L1, L1), alignment).beyond_earlier
+    beyond = follow_cement(lower, moved(with_cement(earlier)), (L1, L1), alignment, was_treated=False).beyond_earlier
     assert isinstance(beyond, Quantity)
     assert beyond.interval95 is not None
     assert beyond.value == pytest.approx(10 * 12 * 4 / 1000, rel=0.15)
     assert beyond.interval95[0] <= beyond.value <= beyond.interval95[1]
+
+
+def test_cement_of_a_neighbour_is_not_this_bodys_earlier_cement(earlier: Mask) -> None:
+    alignment = Alignment(later_from_earlier=MOTION, error_mm=0.2)
+    motion = follow_cement(with_cement(earlier), moved(with_cement(earlier)), (L1, L1), alignment, was_treated=False)
+    assert motion.shift is None
+    assert isinstance(motion.beyond_earlier, Quantity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from datetime import datetime
@@ -157,11 +158,14 @@ def _taken(dataset: Dataset) -> datetime | None:
     """Date and time of the study, of its series where the study's are empty; midnight where only the date is known."""
     for kind in ("Study", "Series"):
         date, time = _text(dataset, f"{kind}Date"), _text(dataset, f"{kind}Time").partition(".")[0]
-        for text, pattern in ((date + time, "%Y%m%d%H%M%S"), (date + time, "%Y%m%d%H%M"), (date, "%Y%m%d")):
-            try:
-                return datetime.strptime(text, pattern)
-            except ValueError:
-                continue
+        if not re.fullmatch(r"\d{8}", date):
+            continue
+        # strptime takes fields of one digit too, so the time is filled up to six (PS3.5 6.2: HH, HHMM or HHMMSS).
+        filled = time.ljust(6, "0") if re.fullmatch(r"(\d\d){1,3}", time) else "000000"
+        try:
+            return datetime.strptime(date + filled, "%Y%m%d%H%M%S")
+        except ValueError:
+            continue
     return None
 
 

@@ -13,7 +13,7 @@ from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, POSTERIO
 from vertecast.geometry import FloatArray
 from vertecast.images import Mask
 from vertecast.measurement.registration import Alignment
-from vertecast.results import Measured, Quantity
+from vertecast.results import Measured, NotMeasured, Quantity
 
 MARGIN_MM: Final = 12.0
 """Cement farther from the vertebra than this is left out: pieces that travelled are leaks of their own."""
@@ -27,20 +27,25 @@ class CementMotion:
     beyond_earlier: Measured | None = None
 
 
-def follow_cement(earlier: Mask, later: Mask, numbers: tuple[int, int], alignment: Alignment) -> CementMotion:
-    """Compare the cement of one vertebra.
+def follow_cement(
+    earlier: Mask, later: Mask, numbers: tuple[int, int], alignment: Alignment, *, was_treated: bool
+) -> CementMotion:
+    """Compare the cement of one vertebra that is treated in the later study.
 
     Args:
         earlier, later: Label maps round the vertebra, numbers as in ``labels_<n>.nii.gz``; `MARGIN_MM` are enough.
         numbers: Number of the body in the earlier and in the later map.
         alignment: Where the earlier vertebra lies in the later study.
+        was_treated: It held cement in the earlier study too; else what lay near it then was a neighbour's.
     """
     points = _cement_lps_mm(later, numbers[1])
     if not len(points):
         return CementMotion()
     error_mm = alignment.error_mm
     before = _cement_lps_mm(earlier, numbers[0])
-    if len(before):
+    if was_treated and not len(before):
+        return CementMotion(shift=NotMeasured(reason="no cement in the earlier label map"))
+    if was_treated:
         way = points.mean(axis=0) - geometry.apply(alignment.later_from_earlier, before.mean(axis=0))
         shift = float(np.linalg.norm(way))
         interval = (max(shift - 2 * error_mm, 0.0), shift + 2 * error_mm)
@@ -74,7 +79,7 @@ def _distance_mm(mask: Mask, number: int, points_lps_mm: FloatArray) -> FloatArr
     spacing = geometry.spacing_mm(mask.lps_from_index)
     outer = ndimage.distance_transform_edt(~inside, sampling=spacing)
     inner = ndimage.distance_transform_edt(inside, sampling=spacing)
-    half = float(spacing.mean()) / 2
+    half = float(spacing.min()) / 2
     signed = np.where(inside, half - inner, outer - half)
     index = geometry.apply(geometry.inverse(mask.lps_from_index), points_lps_mm)
     return np.asarray(ndimage.map_coordinates(signed, index.T, output=np.float64, order=1, mode="nearest"))

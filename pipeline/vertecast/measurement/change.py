@@ -161,7 +161,7 @@ def difference(later: Measured, earlier: Measured, own_error_share: float = 1.0)
     if isinstance(later, NotMeasured):
         return NotMeasured(reason=f"later study: {later.reason}")
     if later.unit != earlier.unit:
-        return NotMeasured(reason=f"in {later.unit} later and {earlier.unit} before")
+        return NotMeasured(reason="in another unit in the earlier study")
     gain = later.value - earlier.value
     error = own_error_share * float(np.hypot(_half_width(later), _half_width(earlier)))
     interval = (gain - error, gain + error) if later.interval95 and earlier.interval95 else None
@@ -242,20 +242,16 @@ def _cement(report: StudyReport, body: VertebraFinding) -> Measured | None:
 
 def _height_change(before: VertebraFinding, after: VertebraFinding, share: float) -> Measured:
     """The largest relative fall of the three heights; where mm do not hold, of the height against the neighbours."""
-    worst: Measured = NotMeasured(reason="no height in both studies")
+    worst: Quantity | None = None
     for place in PLACES:
         gain, old = difference(after.heights[place], before.heights[place], share), before.heights[place]
-        if isinstance(gain, NotMeasured):
-            worst = gain if isinstance(worst, NotMeasured) else worst
+        if isinstance(gain, NotMeasured) or isinstance(old, NotMeasured):
             continue
-        assert isinstance(old, Quantity)
-        if gain.unit != "mm":
-            return _change_against_neighbours(before.height_loss, after.height_loss, share)
         low, high = gain.interval95 or (gain.value, gain.value)
         fall = Quantity(value=gain.value / old.value, unit="1", interval95=(low / old.value, high / old.value))
-        if isinstance(worst, NotMeasured) or fall.value < worst.value:
+        if worst is None or fall.value < worst.value:
             worst = fall
-    return worst
+    return worst or _change_against_neighbours(before.height_loss, after.height_loss, share)
 
 
 def _change_against_neighbours(before: Measured, after: Measured, share: float) -> Measured:
@@ -269,12 +265,12 @@ def _change_against_neighbours(before: Measured, after: Measured, share: float) 
 
 
 def _recollapse(height: Measured, wedge: Measured, kyphosis: Measured) -> bool | NotMeasured:
-    """By any of the three; where none was measured, that is the answer."""
+    """By any of the three; it is denied only where the height was measured."""
     fell = isinstance(height, Quantity) and height.value <= -COLLAPSE_SHARE
     tilted = any(isinstance(angle, Quantity) and angle.value >= COLLAPSE_DEG for angle in (wedge, kyphosis))
     if fell or tilted:
         return True
-    return height if isinstance(height, NotMeasured) and isinstance(wedge, NotMeasured) else False
+    return height if isinstance(height, NotMeasured) else False
 
 
 def _new_fractures(

@@ -35,9 +35,11 @@ RIB_MIN_VOLUME_MM3: Final = 100.0
 """Head and neck of a small twelfth rib on one side: about 4 mm thick and 8 mm long inside the reach."""
 
 RIB_NOISE_VOLUME_MM3: Final = 40.0
+LARGEST_NOISE_VOLUME_MM3: Final = 80.0
 RIB_NOISE_SHARE: Final = 0.08
-"""Less than either, the second of the median rib, is no sign of a rib; from there to the least volume of a rib nothing
-is concluded. On 40 simulated studies lumbar bodies had up to 0.10 of the median rib, ribs of T12 from 0.10."""
+"""Less than this share of the median rib, held between the two volumes, is no sign of a rib; from there to the least
+volume of a rib nothing is concluded. On 40 simulated studies lumbar bodies had up to 0.10 of the median rib, those of
+T12 from 0.10."""
 
 
 def assign_levels(segmentation: Segmentation, *, lowest: str | None = None) -> tuple[LevelAssignment, ...]:
@@ -128,7 +130,8 @@ def _last_rib(segmentation: Segmentation, centers: FloatArray) -> int | None:
         return None
     last = int(bearing[-1])
     below = range(last + 1, len(centers))
-    noise = max(RIB_NOISE_VOLUME_MM3, RIB_NOISE_SHARE * float(np.median(volumes[bearing])))
+    share = RIB_NOISE_SHARE * float(np.median(volumes[bearing]))
+    noise = float(np.clip(share, RIB_NOISE_VOLUME_MM3, LARGEST_NOISE_VOLUME_MM3))
     clear = [n for n in below if volumes[n] < noise and not segmentation.touches_border[n]]
     doubtful = [n for n in below if volumes[n] >= noise]
     supported = last == 0 or volumes[last - 1] >= RIB_MIN_VOLUME_MM3

@@ -62,7 +62,7 @@ def change_sentences(report: StudyReport) -> tuple[str, ...]:
     ]
     treated = {vertebra.level for vertebra in report.vertebrae if vertebra.treated}
     for level in change.levels:
-        if level.level not in treated:
+        if level.level not in treated and level.recollapse is None:
             continue
         parts = ["recollapse"] if level.recollapse is True else []
         anterior = level.height_gain["anterior"]
@@ -156,4 +156,6 @@ def _signed(value: Quantity, *, percent: bool = False, interval: bool = False) -
 def _before(change: ChangeFinding) -> str:
     if isinstance(change.days, NotMeasured):
         return "before"
+    if change.days < 0:
+        return f"dated {-change.days} days later, given as the earlier one"
     return f"{change.days} {'day' if change.days == 1 else 'days'} before"

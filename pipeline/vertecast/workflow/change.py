@@ -46,14 +46,16 @@ def with_changes(result: StudyResult, day: int | None, earlier: Sequence[Earlier
     Args:
         result: The study.
         day: When it was taken, counted as in ``earlier``.
-        earlier: Earlier studies, oldest first; those that share nothing with this one are passed over.
+        earlier: Earlier studies, oldest first; those that share nothing with this one are passed over, and films beside
+            CTs (CTs beside films) where there is one of the same kind.
     """
     later = Visit(report=result.report, day=day)
     usable = [one for one in earlier if shared_modality(one.report, result.report) is not None]
     if not usable:
         return result
+    like = [one for one in usable if shared_modality(one.report, result.report) != "mixed"]
     own = _cuts(result.labels)
-    changes = [_change(one, later, own) for one in _compared(usable)]
+    changes = [_change(one, later, own) for one in _compared(like or usable)]
     visits = [*(Visit(report=one.report, day=one.day) for one in earlier), later]
     modality = changes[0].modality
     course = timeline(visits, modality) if modality != "mixed" else ()
@@ -93,17 +95,26 @@ def _change(earlier: EarlierStudy, later: Visit, later_cuts: Cuts) -> ChangeFind
 def _overlay(pair: tuple[VertebraFinding, VertebraFinding], cuts: tuple[Mask, Mask], number: int) -> Overlay:
     """Lay one vertebra over itself."""
     frames = [_axes(body) for body in pair]
+    was_treated, is_treated = (body.treated for body in pair)
     if frames[0] is None or frames[1] is None:
         missing = NotMeasured(reason="a body that could not be measured in both studies")
-        return Overlay(registration_error=missing, cement=CementMotion())
+        return _no_overlay(missing, was_treated, is_treated)
     start = geometry.affine(frames[1] @ frames[0].T, [0.0, 0.0, 0.0])
     alignment = align_vertebra(*cuts, (number, number), start)
     if isinstance(alignment, NotMeasured):
-        return Overlay(registration_error=alignment, cement=CementMotion())
-    return Overlay(
-        registration_error=Quantity(value=alignment.error_mm, unit="mm"),
-        cement=follow_cement(*cuts, (number, number), alignment),
-    )
+        return _no_overlay(alignment, was_treated, is_treated)
+    cement = CementMotion()
+    if is_treated:
+        cement = follow_cement(*cuts, (number, number), alignment, was_treated=was_treated)
+    return Overlay(registration_error=Quantity(value=alignment.error_mm, unit="mm"), cement=cement)
+
+
+def _no_overlay(reason: NotMeasured, was_treated: bool, is_treated: bool) -> Overlay:
+    """What cannot be said of the cement carries the reason."""
+    cement = CementMotion()
+    if is_treated:
+        cement = CementMotion(shift=reason) if was_treated else CementMotion(beyond_earlier=reason)
+    return Overlay(registration_error=reason, cement=cement)
 
 
 def _axes(body: VertebraFinding) -> FloatArray | None:
