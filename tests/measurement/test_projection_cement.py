@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -195,3 +196,7 @@ def test_a_report_of_projections_fits_the_schema_and_comes_back(view: View, plan
     header, _, second, *_ = table.splitlines()
     assert "left_height_mm" in header
     assert "disc_superior" in second
+    row = dict(zip(header.split(","), next(csv.reader([second])), strict=True))
+    area = written["cement"][0]["area"]
+    assert "value" not in area or float(row["cement_area_mm2"]) == pytest.approx(area["value"], rel=1e-3)
+    assert 0 < float(row["cement_area_fraction"]) < 1
