@@ -39,6 +39,10 @@ models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The 
 app.add_typer(models_app, name="models")
 
 OutOption: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Folder of results.")]
+ConfigOption: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="YAML file, see configs/default.yaml.")
+]
+ForceOption: TypeAlias = Annotated[bool, typer.Option("--force", help="Analyse again what an earlier run has written.")]
 
 
 @contextmanager
@@ -108,8 +112,8 @@ def analyze(
         typer.Option(metavar="NAME", help="Its numbers: verse, totalsegmentator, vertecast or a YAML file."),
     ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Studies analysed at the same time.")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file, see configs/default.yaml.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Analyse again what an earlier run has written.")] = False,
+    config: ConfigOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Measure every study under PATH and write reports to DIR."""
     from vertecast.batch import run_batch
@@ -145,8 +149,8 @@ def compare(
     ],
     *,
     out: OutOption,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file, see configs/default.yaml.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Analyse again what an earlier run has written.")] = False,
+    config: ConfigOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Measure the studies of one patient and what changed between them; 'analyze' does so where patient and date
     are known."""

@@ -34,6 +34,12 @@ def scaling_affine(spacing_mm: npt.ArrayLike, origin_mm: npt.ArrayLike) -> Float
     return affine(np.diag(np.asarray(spacing_mm, dtype=np.float64)), origin_mm)
 
 
+def shifted(lps_from_index: npt.ArrayLike, first: npt.ArrayLike) -> FloatArray:
+    """Affine of a part of a grid whose voxel [0, 0, 0] is voxel ``first`` (3,) of the whole."""
+    matrix = np.asarray(lps_from_index, dtype=np.float64)
+    return affine(matrix[:3, :3], apply(matrix, first))
+
+
 def apply(a_from_b: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray:
     """Map points (..., 3) through a (4, 4) affine."""
     matrix = np.asarray(a_from_b, dtype=np.float64)

@@ -18,10 +18,10 @@ from vertecast import geometry
 from vertecast.anatomy import Structure
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation
-from vertecast.measurement.crossings import CEMENT_PROBABILITY, CEMENT_REACH_MM, LEAST_FREE_SHARE
+from vertecast.measurement.crossings import CEMENT_REACH_MM, LEAST_FREE_SHARE
 from vertecast.measurement.endplates import BodyGeometry
 from vertecast.measurement.fitting import robust_solve
-from vertecast.measurement.outline import OUTLINE_PROBABILITY
+from vertecast.measurement.outline import CEMENT_PROBABILITY, OUTLINE_PROBABILITY
 from vertecast.results import NotMeasured
 
 REACH_MM: Final = 9.0
@@ -61,8 +61,7 @@ def bony_outlines(
         return np.full(number.shape, FAR_MM, dtype=np.float32), number
     step = segmentation.spacing_mm
     signed, nearest = _signed_mm(number, probability, step)
-    origin = geometry.apply(segmentation.lps_from_index, np.array([s.start for s in box], dtype=np.float64))
-    lps_from_box = geometry.affine(segmentation.lps_from_index[:3, :3], origin)
+    lps_from_box = geometry.shifted(segmentation.lps_from_index, [s.start for s in box])
     cement = segmentation.cement_probability[box] >= CEMENT_PROBABILITY
     if not cement.any():
         return signed, nearest
@@ -74,8 +73,9 @@ def bony_outlines(
             continue
         reach = int(np.ceil(REACH_MM / step))
         near = tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in part)
-        origin = geometry.apply(lps_from_box, [s.start for s in near])
-        index_from_local = geometry.inverse(geometry.affine(lps_from_box[:3, :3], origin)) @ body.lps_from_local
+        index_from_local = (
+            geometry.inverse(geometry.shifted(lps_from_box, [s.start for s in near])) @ body.lps_from_local
+        )
         own = np.where(nearest[near] == n, signed[near], REACH_MM).astype(np.float32)
         distance = _to_body(body, index_from_local, own, cement_mm[near])
         if distance is not None:

@@ -21,6 +21,7 @@ from vertecast.images import Segmentation, Volume
 from vertecast.measurement.bone import Z95
 from vertecast.measurement.bony_outline import bony_outlines
 from vertecast.measurement.endplates import BodyGeometry
+from vertecast.measurement.outline import CEMENT_PROBABILITY
 from vertecast.results import NotMeasured, Quantity
 
 CEMENT_HU: Final = 700.0
@@ -30,7 +31,6 @@ a voxel must also belong to what the network calls cement."""
 CLIP_HU: Final = 3071.0
 """Largest value of 12-bit CT: the true value may be higher."""
 
-CEMENT_PROBABILITY: Final = 0.5
 METAL_PROBABILITY: Final = 0.5
 GATE_REACH_MM: Final = 4.0
 """Outside the bone cement may lie this far from what the network marked: thin leaks lose contrast on its grid."""
@@ -213,7 +213,7 @@ def _crop(
         slice(int(max(a - margin, 0)), int(min(b + margin + 1, n)))
         for a, b, n in zip(low, high, marked.shape, strict=True)
     )
-    lps_from_work = _shifted(segmentation.lps_from_index, [s.start for s in work])
+    lps_from_work = geometry.shifted(segmentation.lps_from_index, [s.start for s in work])
     shape = tuple(s.stop - s.start for s in work)
     corners = geometry.corner_points_lps_mm(lps_from_work, shape)
     native = geometry.apply(geometry.inverse(volume.lps_from_index), corners)
@@ -222,7 +222,7 @@ def _crop(
     if (last <= first).any():
         return None
     box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-    lps_from_crop = _shifted(volume.lps_from_index, first)
+    lps_from_crop = geometry.shifted(volume.lps_from_index, first)
     hu = volume.hu[box].astype(np.float32)
     target = (hu.shape[0], hu.shape[1], hu.shape[2])
 
@@ -243,11 +243,6 @@ def _crop(
         outside_mm=carry(signed, 1, fill=1e3),
         nearest=carry(nearest, 0).astype(np.uint8),
     )
-
-
-def _shifted(lps_from_index: FloatArray, first: Sequence[int] | npt.NDArray[np.intp]) -> FloatArray:
-    """Affine of a crop that starts at index ``first``."""
-    return geometry.affine(lps_from_index[:3, :3], geometry.apply(lps_from_index, np.asarray(first, dtype=np.float64)))
 
 
 def _touching(mask: npt.NDArray[np.bool_], seed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

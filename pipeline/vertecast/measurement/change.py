@@ -32,8 +32,8 @@ Modality: TypeAlias = Literal["ct", "radiograph", "mixed"]
 
 COLLAPSE_SHARE: Final = 0.15
 COLLAPSE_DEG: Final = 10.0
-"""Recollapse of a treated body: 15 % of a height, or 10 degrees (definition as in the follow-up studies of
-vertebroplasty); the same loss of height in a sound body is a new fracture."""
+"""Recollapse of a treated body: 15 % of a height, or 10 degrees. General knowledge of follow-up studies, without one
+source. The same loss of height in a sound body is a new fracture: a choice."""
 
 OWN_ERROR_SHARE: Final[Mapping[Modality, float]] = {"ct": 0.65, "radiograph": 1.0}
 """Part of a measurement's error that two studies do not share. Ten simulated patients scanned twice, at other doses,

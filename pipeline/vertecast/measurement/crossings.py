@@ -12,14 +12,13 @@ from scipy import ndimage
 from vertecast import geometry
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation
-from vertecast.measurement.outline import OUTLINE_PROBABILITY, Region
+from vertecast.measurement.outline import CEMENT_PROBABILITY, OUTLINE_PROBABILITY, Region
 
 LINE_SPACING_MM: Final = 1.5
 RIM_MARGIN_MM: Final = 2.0
 """Lines this near to the footprint's edge run into the rounded rim and say nothing of the endplate."""
 
 MIN_LINES: Final = 40
-CEMENT_PROBABILITY: Final = 0.5
 CEMENT_REACH_MM: Final = 3.0
 """Two voxels of the network's grid: so near to cement the outline goes wrong, mostly by leaving out a filled corner."""
 

@@ -18,6 +18,9 @@ from vertecast.results import NotMeasured
 OUTLINE_PROBABILITY: Final = 0.5
 """The body's outline is where the probability of bone crosses one half."""
 
+CEMENT_PROBABILITY: Final = 0.5
+"""From here on a voxel is what the network calls cement."""
+
 MIN_BODY_VOLUME_ML: Final = 1.5
 """Less than this is a fragment: a T1 body holds about 8 mL, and a collapsed one still more than half of that."""
 

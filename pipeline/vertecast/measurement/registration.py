@@ -102,8 +102,7 @@ def _arch(mask: Mask, number: int) -> _Arch | None:
         return None
     box = boxes[0]
     cut = np.pad(part[box], 1).astype(np.float32)
-    corner = geometry.apply(mask.lps_from_index, np.array([s.start for s in box], dtype=np.float64) - 1)
-    lps_from_cut = geometry.affine(mask.lps_from_index[:3, :3], corner)
+    lps_from_cut = geometry.shifted(mask.lps_from_index, [s.start - 1 for s in box])
     corners = geometry.corner_points_lps_mm(lps_from_cut, cut.shape)
     origin = corners.min(axis=0) - REACH_MM
     i, j, k = (np.ceil((corners.max(axis=0) + REACH_MM - origin) / GRID_MM).astype(int) + 1).tolist()

@@ -141,8 +141,7 @@ def _bounds(occupied: npt.NDArray[np.bool_], margin: int) -> _Bounds | None:
 
 def _shifted(lps_from_index: geometry.FloatArray, box: _Bounds) -> geometry.FloatArray:
     """Affine of the part of a grid that a box of slices cuts out."""
-    start = [part.start for part in box]
-    return geometry.affine(lps_from_index[:3, :3], geometry.apply(lps_from_index, start))
+    return geometry.shifted(lps_from_index, [part.start for part in box])
 
 
 def _slabs(lps_from_source: geometry.FloatArray, shape: tuple[int, ...], volume: Volume) -> list[_Bounds]:

@@ -152,7 +152,6 @@ def _cuts(labels: Mask | None) -> Cuts:
             )
             for axis in range(3)
         )
-        origin = geometry.apply(labels.lps_from_index, np.array([s.start for s in box], dtype=np.float64))
-        affine = geometry.affine(labels.lps_from_index[:3, :3], origin)
-        cuts[int(number)] = Mask(labels=labels.labels[box], lps_from_index=affine)
+        lps_from_cut = geometry.shifted(labels.lps_from_index, [s.start for s in box])
+        cuts[int(number)] = Mask(labels=labels.labels[box], lps_from_index=lps_from_cut)
     return cuts
