@@ -25,7 +25,13 @@ from vertecast.simulation.pictures import Picture, PictureSettings, pictures
 from vertecast.simulation.projected import FieldSettings
 from vertecast.training.trainer import VALIDATION_SEED, Batch, RunSettings
 
-MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 1.0, "metal": 0.5, "ribs": 0.4}
+MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 2.0, "metal": 0.5, "ribs": 0.4}
+CEMENT_EMPHASIS: Final = 4.0
+LEAK_EMPHASIS: Final = 12.0
+"""Weight in the cross entropy of pixels at cement inside the bodies and outside them: cement is one pixel in a hundred,
+and leaked cement one in several thousand."""
+CEMENT_SURROUNDINGS_PX: Final = 5
+"""Edge of the square round a pixel of cement that has its weight."""
 OFFSET_WEIGHT: Final = 5.0
 NEAR: Final = 0.1
 """Votes weigh 1 / (this + their length), in units of `OFFSET_SCALE_PX`."""
@@ -119,7 +125,8 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
         probability = logit.sigmoid()
         overlap = 2 * (probability * target).sum() + 50
         dice = 1 - overlap / (probability.sum() + target.sum() + 50)
-        entropy = functional.binary_cross_entropy_with_logits(logit, target)
+        emphasis = _cement_emphasis(target, body) if name == "cement" else None
+        entropy = functional.binary_cross_entropy_with_logits(logit, target, weight=emphasis)
         terms[name] = MAP_WEIGHTS[name] * (entropy + 0.5 * dice)
     sacrum = batch["maps"][:, MAPS.index("sacrum")]
     for name, channels, weight, where in (
@@ -137,6 +144,16 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
     )
     terms["pose"] = VIEW_WEIGHT * pose / batch["pose_known"].sum().clamp(min=1)
     return terms
+
+
+def _cement_emphasis(cement: Tensor, body: Tensor) -> Tensor:
+    """Weight of every pixel (b, r, c) by the cement at it or beside it."""
+    inside = cement * body
+    outside = cement * (1 - body)
+    size = CEMENT_SURROUNDINGS_PX
+    near = functional.max_pool2d(torch.stack([inside, outside], 1), size, stride=1, padding=size // 2)
+    weight: Tensor = 1 + torch.maximum((CEMENT_EMPHASIS - 1) * near[:, 0], (LEAK_EMPHASIS - 1) * near[:, 1])
+    return weight
 
 
 def _nearness(target: Tensor) -> Tensor:
