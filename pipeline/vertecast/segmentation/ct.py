@@ -33,7 +33,7 @@ SMALL_VOLUME_MM: Final = 200.0
 LOCATED_ML: Final = 3.0
 """A located piece smaller than this is not taken for a spine."""
 
-TILE_VOXELS: Final = 112
+TILE_VOXELS: Final = 128
 OVERLAP_VOXELS: Final = 16
 CONFIDENT: Final = 0.5
 

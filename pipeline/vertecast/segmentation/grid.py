@@ -89,6 +89,12 @@ def tiles(shape: tuple[int, int, int], size: tuple[int, int, int], overlap: int)
                 yield (slice(i, i + size[0]), slice(j, j + size[1]), slice(k, k + size[2]))
 
 
+def _fitting_edge(count: int, largest: int, overlap: int, stride: int) -> int:
+    """Edge of the smallest tiles that cover ``count`` voxels with as few tiles as the largest ones would need."""
+    number = 1 if count <= largest else -(-(count - overlap) // (largest - overlap))
+    return -(-(count + (number - 1) * overlap) // (number * stride)) * stride
+
+
 def run_tiled(
     network: Callable[[Array], Array],
     hu: Array,
@@ -105,12 +111,12 @@ def run_tiled(
         network: HU (i, j, k) → (channels, i, j, k).
         hu: The grid; mirrored at its end up to a multiple of ``stride``.
         channels: Output channels.
-        largest: Largest edge of a tile in voxels.
+        largest: Largest edge of a tile in voxels; tiles are no larger than an even share of the grid.
         overlap: Overlap of neighbouring tiles in voxels.
         stride: Edges of a tile are multiples of this.
         wanted: Tiles without a wanted voxel are skipped and stay 0.
     """
-    size = [min(-(-n // stride) * stride, largest) for n in hu.shape]
+    size = [_fitting_edge(n, largest, overlap, stride) for n in hu.shape]
     padded_shape = [max(n, edge) for n, edge in zip(hu.shape, size, strict=True)]
     pad = [(0, p - n) for n, p in zip(hu.shape, padded_shape, strict=True)]
     padded = np.pad(hu, pad, mode="reflect")  # air instead would shift the network's instance norm
