@@ -86,6 +86,19 @@ def test_blended_tiles_give_what_a_local_network_says() -> None:
     np.testing.assert_allclose(found, np.stack([hu * 2, hu + 1]), rtol=1e-3, atol=1e-2)
 
 
+def test_tiles_share_the_grid_evenly() -> None:
+    """A grid a little longer than a tile is cut into two halves, not into two tiles that overlap nearly wholly."""
+    shapes = []
+
+    def network(tile: np.ndarray) -> np.ndarray:
+        shapes.append(tile.shape)
+        return tile[None]
+
+    run_tiled(network, np.zeros((36, 20, 70), dtype=np.float32), channels=1, largest=32, overlap=4, stride=8)
+    assert set(shapes) == {(24, 24, 32)}
+    assert len(shapes) == 2 * 1 * 3
+
+
 def test_unwanted_tiles_stay_zero() -> None:
     wanted = np.zeros((64, 32, 32), dtype=bool)
     wanted[:10] = True
