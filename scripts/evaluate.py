@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from vertecast.errors import VertecastError
 
 if TYPE_CHECKING:
+    from vertecast.config import SegmentationOptions
     from vertecast.evaluation.real import RealImage, RealScore
     from vertecast.images import ProjectionSegmentation, Radiograph
     from vertecast.results import VertebraFinding
@@ -157,9 +158,8 @@ def score_table(plan: Plan) -> str:
     return projections.text_table(projections.evaluate_projections(*folders))
 
 
-def score_real_images(data: Path, out: Path) -> int:
+def score_real_images(data: Path, out: Path, options: SegmentationOptions) -> int:
     """Compare with real images, print and draw; returns the exit status."""
-    from vertecast.config import SegmentationOptions
     from vertecast.engine import shipped_engine
     from vertecast.evaluation.real import IMAGES, document, text_lines
 
@@ -167,7 +167,6 @@ def score_real_images(data: Path, out: Path) -> int:
     if not present:
         print(f"{data}: holds none of the real images; give their folder with --real", file=sys.stderr)
         return EXIT_NOTHING
-    options = SegmentationOptions()
     segmenter = shipped_engine(options).load(options)
     scores = []
     for image in present:
@@ -258,13 +257,11 @@ class Recorder:
         return self.last
 
 
-def score_films(data: Path, out: Path) -> int:
+def score_films(data: Path, out: Path, options: SegmentationOptions) -> int:
     """Compare bodies on real films with marked corners, print and draw; returns the number of films scored."""
-    from vertecast.config import SegmentationOptions
     from vertecast.engine import shipped_engine
     from vertecast.evaluation.films import FOLDERS, film_lines, read_corners, score_film, summary
 
-    options = SegmentationOptions()
     load = shipped_engine(options).load_projection
     present = [folder for folder in FOLDERS if (data / folder.path).is_dir()]
     if load is None or not present:
@@ -314,13 +311,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--real", type=Path, metavar="DIR", help="score on the real images in this folder")
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help="seed of the first simulated patient")
     parser.add_argument("--workers", type=int, default=1, help="processes at the same time")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="options of the analysis of simulated studies")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="options of the analysis (--real: bundles only)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(arguments)
     try:
         if options.real is not None:
-            status = score_real_images(options.real, options.out)
-            score_films(options.real, options.out)
+            from vertecast.config import load_config
+
+            bundles = load_config(options.config).segmentation
+            status = score_real_images(options.real, options.out, bundles)
+            score_films(options.real, options.out, bundles)
             return status
         counts: dict[Modality, int | None] = {
             "ct": options.simulate, "film": options.simulate_films, "cine": options.simulate_cines
