@@ -121,6 +121,11 @@ def test_no_landmark_means_unknown() -> None:
     ]
 
 
+def test_pieces_of_bodies_alone_are_not_named() -> None:
+    assert names(column(2, sacrum=True, cut=(0,))) == ["L4", "L5"]
+    assert names(column(2, sacrum=True, cut=(0, 1))) == ["V1", "V2"]
+
+
 def test_a_missed_vertebra_is_counted_over() -> None:
     levels = assign_levels(column(6, sacrum=True, missing=(3,)))
     assert [level.name for level in levels] == ["T11", "T12", "L1", "L3", "L4", "L5"]

@@ -70,7 +70,9 @@ def assign_levels(segmentation: Segmentation, *, lowest: str | None = None) -> t
 
 
 def _count(segmentation: Segmentation, centers: FloatArray, slots: npt.NDArray[np.intp]) -> Count | None:
-    """Combine sacrum and ribs. None where neither is in view."""
+    """Combine sacrum and ribs. None where neither is in view, or where no body is whole: such pieces are unsure."""
+    if all(segmentation.touches_border):
+        return None
     missed_below = _missed_above_sacrum(segmentation, centers)
     rib = _last_rib(segmentation, centers)
     return combine(
