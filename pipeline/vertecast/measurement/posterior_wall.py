@@ -40,8 +40,8 @@ LEAST_FREE_SHARE: Final = 0.7
 MIN_ROWS: Final = 8
 
 WALL_SD_MM: Final = 0.5
-"""Error (1 SD) of one posterior wall beside that of its outline's heights: found on simulated studies, where the
-network's walls lie by that much too far to the front or the back."""
+"""Error (1 SD) of a network's posterior wall, beside that of its outline's heights; an assumption. With it 95 % of the
+intervals of 162 untreated bodies of grade 0 or 1 in 40 simulated studies held the truth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
