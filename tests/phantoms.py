@@ -71,12 +71,13 @@ class _Grid:
 class SpinePhantom:
     """Bodies on a line, cranial first. ``tilt_deg`` turns the whole column in the sagittal and coronal plane.
 
-    ``curve_deg`` adds a sagittal angle from body to body. ``balls`` are cement spheres: (centre in the local frame of
-    a body in mm, radius in mm, index of that body).
+    ``axial_deg`` turns it about its own axis, ``curve_deg`` adds a sagittal angle from body to body. ``balls`` are
+    cement spheres: (centre in the local frame of a body in mm, radius in mm, index of that body).
     """
 
     shapes: Sequence[BodyShape]
     tilt_deg: tuple[float, float] = (8.0, -5.0)
+    axial_deg: float = 4.0
     curve_deg: float = 4.0
     disc_mm: float = 8.0
     grid_mm: float = 1.5
@@ -94,7 +95,7 @@ class SpinePhantom:
     def __post_init__(self) -> None:
         sagittal, coronal = np.radians(self.tilt_deg)
         pose = geometry.rotation([1, 0, 0], sagittal) @ geometry.rotation([0, 1, 0], coronal)
-        pose = pose @ geometry.rotation([0, 0, 1], np.radians(4.0))
+        pose = pose @ geometry.rotation([0, 0, 1], np.radians(self.axial_deg))
         at = np.array([11.0, -37.0, 812.0])
         for n, shape in enumerate(self.shapes):
             if n:
@@ -224,5 +225,5 @@ def vertebra_without_numbers(level: str) -> VertebraFinding:
         ratios={"wedge": missing, "biconcave": missing, "crush": missing}, height_loss=missing,
         reference=HeightReference(method="none"), wedge_angle=missing, deformity=missing, genant_grade=missing,
         genant_grade_range=missing, volume=missing, density=missing, cleft=missing, canal_compromise=missing,
-        confidence=0.5,
+        retropulsion=missing, confidence=0.5,
     )  # fmt: skip

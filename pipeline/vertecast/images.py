@@ -146,6 +146,26 @@ class Segmentation:
         return float(geometry.spacing_mm(self.lps_from_index)[0])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeightMap:
+    """Height of one body between its endplates, seen from above: anterior up, the patient's left at the right.
+
+    Attributes:
+        level: Of the body.
+        height_mm: (rows, columns) float32, along the body's own axis; NaN outside its footprint.
+        pixel_mm: Size of a pixel, which is square.
+        midline_column: Where the mid-sagittal plane runs, in columns; the centre of the first one is 0.
+    """
+
+    level: str
+    height_mm: npt.NDArray[np.float32]
+    pixel_mm: float
+    midline_column: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "height_mm", _frozen(self.height_mm))
+
+
 View: TypeAlias = Literal["lateral", "ap", "oblique"]
 
 SpacingPlane: TypeAlias = Literal["patient", "detector", "unknown"]

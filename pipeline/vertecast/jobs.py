@@ -214,6 +214,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
                 result.volume,
                 result.labels,
                 job.folder,
+                height_maps=result.height_maps,
                 films=[(film.series_instance_uid, film.radiograph, film.labels) for film in result.films],
                 strips=[film.strip for film in result.films if film.strip is not None],
             )

@@ -88,6 +88,7 @@ class VertebraFinding:
     density: Measured
     cleft: Measured
     canal_compromise: Measured
+    retropulsion: Measured
     confidence: float
 
 
@@ -100,6 +101,25 @@ class AngleFinding:
     upper: str
     lower: str
     angle: Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeformityIndex:
+    """Spinal deformity index of one series: the sum of the Genant grades from T4 to L4.
+
+    Attributes:
+        series_instance_uid: Of the CT or the lateral films.
+        index: The sum over the levels that were graded, a partial one where ``graded`` is less than ``levels``.
+        index_range: Sums of the lower and of the upper ends of the grades' ranges.
+        graded: How many of the levels have a grade.
+        levels: How many there are from T4 to L4: 13.
+    """
+
+    series_instance_uid: str
+    index: int | NotMeasured
+    index_range: tuple[int, int] | NotMeasured
+    graded: int
+    levels: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,6 +368,7 @@ class StudyReport:
     models: tuple[ModelUsed, ...] = ()
     vertebrae: tuple[VertebraFinding, ...] = ()
     angles: tuple[AngleFinding, ...] = ()
+    deformity_indices: tuple[DeformityIndex, ...] = ()
     cement: tuple[CementFinding, ...] = ()
     leaks: tuple[LeakFinding, ...] = ()
     hardware: tuple[HardwareFinding, ...] = ()

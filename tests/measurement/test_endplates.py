@@ -13,7 +13,7 @@ from scipy import ndimage
 from phantoms import SpinePhantom, normal_shape
 from strategies import body_shapes
 from vertecast import geometry
-from vertecast.images import Segmentation
+from vertecast.images import Grid, Segmentation
 from vertecast.measurement.endplates import BodyGeometry, fit_body
 from vertecast.measurement.outline import find_bodies
 from vertecast.results import NotMeasured
@@ -152,3 +152,18 @@ def test_centers_of_bodies_are_near_their_origins() -> None:
     made = phantom()
     centers = find_bodies(made.segmentation()).centers_lps_mm
     assert np.allclose(centers, [f[:3, 3] for f in made.frames], atol=3.0)
+
+
+@pytest.mark.parametrize(("tilt_deg", "axial_deg"), [((6.0, 24.0), 18.0), ((-5.0, -20.0), -25.0)])
+def test_the_mid_sagittal_plane_of_a_turned_and_leaning_column(tilt_deg: tuple[float, float], axial_deg: float) -> None:
+    """Scoliosis: bodies lean to the side and turn about their own axis; the plane follows canal and arch."""
+    phantom = SpinePhantom(
+        shapes=[normal_shape(23.0), normal_shape(25.0), normal_shape(24.0)], tilt_deg=tilt_deg, axial_deg=axial_deg
+    )
+    segmentation = phantom.segmentation()
+    grid = Grid(shape=segmentation.structure.shape, lps_from_index=segmentation.lps_from_index)
+    for n, frame in enumerate(phantom.frames):
+        body = fit_body(grid, segmentation, n + 1)
+        assert isinstance(body, BodyGeometry)
+        for axis in (0, 1):
+            assert geometry.angle_deg(body.lps_from_local[:3, axis], frame[:3, axis]) < 2.0

@@ -13,7 +13,7 @@ from vertecast import geometry
 from vertecast.anatomy import Structure
 from vertecast.errors import ConfigurationError
 from vertecast.images import Segmentation
-from vertecast.measurement.levels import assign_levels
+from vertecast.measurement.levels import assign_levels, number_vertebrae
 
 GRID_MM = 3.0
 PITCH = 10
@@ -96,6 +96,34 @@ def test_variants_are_named_with_less_confidence(lumbar: int, lowest: str) -> No
 
 def test_thirteen_rib_bearing_bodies_give_t13() -> None:
     assert names(column(18, ribs=range(13), sacrum=True))[11:14] == ["T12", "T13", "L1"]
+
+
+@pytest.mark.parametrize(
+    ("ribs", "lumbar", "said"),
+    [(2, 6, "six lumbar bodies"), (2, 4, "four lumbar bodies"), (13, 5, "thirteen bodies with ribs"), (2, 5, "")],
+)
+def test_variants_are_told(ribs: int, lumbar: int, said: str) -> None:
+    notes = number_vertebrae(column(ribs + lumbar, ribs=range(ribs), sacrum=True)).notes
+    assert len(notes) == bool(said)
+    assert all(note.startswith(said) for note in notes)
+
+
+def test_a_missed_l5_is_no_variant_and_the_operators_l6_needs_no_note() -> None:
+    missed = number_vertebrae(column(6, ribs=range(2), sacrum=True, missing=(6,)))
+    assert (missed.levels[-1].name, missed.notes) == ("L4", ())
+    assert number_vertebrae(column(8, ribs=range(2), sacrum=True), lowest="L6").notes == ()
+
+
+def test_landmarks_that_do_not_fit_are_told() -> None:
+    found = number_vertebrae(column(9, ribs=range(2), sacrum=True))
+    assert found.notes == ("7 bodies between the last rib and the sacrum: levels are counted from the sacrum alone",)
+    assert found.levels[-1].name == "L5"
+
+
+def test_six_bodies_below_the_last_rib_without_a_sacrum() -> None:
+    found = number_vertebrae(column(8, ribs=range(2)))
+    assert found.levels[-1].name == "L6"
+    assert found.notes[0].startswith("six lumbar bodies")
 
 
 def test_ribs_down_to_the_last_body_say_nothing() -> None:

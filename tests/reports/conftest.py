@@ -253,6 +253,7 @@ def _vertebra(column: Column, n: int, name: str) -> VertebraFinding:
         density=NotMeasured(reason="cement in the body") if fractured else unless_cut(_q(96.0, "[hnsf'U]", 7.0)),
         cleft=NotMeasured(reason="filled with cement"),
         canal_compromise=unless_cut(_q(0.06, "1", 0.05)),
+        retropulsion=unless_cut(_q(0.8, "mm", 1.4)),
         confidence=0.55 if cut else 0.94,
     )
 

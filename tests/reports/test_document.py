@@ -16,6 +16,7 @@ from vertecast.reports import document
 from vertecast.results import (
     AngleFinding,
     CementFinding,
+    DeformityIndex,
     Evidence,
     HardwareFinding,
     HeightReference,
@@ -59,6 +60,7 @@ vertebrae = st.builds(
     density=measured,
     cleft=measured,
     canal_compromise=measured,
+    retropulsion=measured,
     confidence=shares,
 )
 cement = st.builds(
@@ -99,6 +101,16 @@ reports = st.builds(
     models=some(st.builds(ModelUsed)),
     vertebrae=some(vertebrae),
     angles=some(st.builds(AngleFinding, series_instance_uid=texts, angle=measured)),
+    deformity_indices=some(
+        st.builds(
+            DeformityIndex,
+            series_instance_uid=texts,
+            index=reasons | st.integers(0, 39),
+            index_range=reasons | st.tuples(st.integers(0, 39), st.integers(0, 39)),
+            graded=st.integers(0, 13),
+            levels=st.just(13),
+        )
+    ),
     cement=some(cement),
     leaks=some(leaks),
     hardware=some(st.builds(HardwareFinding, series_instance_uid=texts, volume=measured, center_lps_mm=points)),

@@ -11,7 +11,7 @@ from page_checker import Checker
 from vertecast.reports import index, page, wording
 from vertecast.reports.pictures import Picture
 from vertecast.reports.summary import RunSummary, StudyRun
-from vertecast.results import NotMeasured, Quantity, StudyReport
+from vertecast.results import DeformityIndex, NotMeasured, Quantity, StudyReport
 
 
 def headline(report: StudyReport) -> list[str]:
@@ -55,6 +55,29 @@ def test_treated_but_not_graded_and_cement_without_its_vertebra(case) -> None:
     assert "Levels are unknown" in wording.summary(report)[-1]
 
 
+def test_a_posterior_wall_far_behind_is_told(case) -> None:
+    broken = replace(case.report.vertebrae[2], retropulsion=Quantity(value=4.14, unit="mm", interval95=(2.04, 6.24)))
+    (line,) = headline(replace(case.report, vertebrae=(broken,), cement=(), leaks=()))
+    assert line.endswith("Genant 2; posterior wall 4.1 mm behind its neighbours' (2.0–6.2)")
+    near = replace(broken, retropulsion=Quantity(value=2.9, unit="mm"))
+    assert "posterior wall" not in headline(replace(case.report, vertebrae=(near,), cement=(), leaks=()))[0]
+
+
+def test_the_deformity_index_says_when_it_is_partial(case) -> None:
+    part = DeformityIndex(series_instance_uid="1", index=5, index_range=(4, 7), graded=8, levels=13)
+    whole = replace(part, index_range=(5, 5), graded=13)
+    unknown = NotMeasured(reason="the levels are unknown")
+    none = replace(part, index=unknown, index_range=unknown, graded=0)
+    for found, said in (
+        (part, "Spinal deformity index 5 (4–7) from 8 of the 13 levels T4 to L4: a partial sum."),
+        (whole, "Spinal deformity index 5 from all 13 levels T4 to L4."),
+        (none, "Spinal deformity index not measured: the levels are unknown."),
+    ):
+        assert said in wording.summary(replace(case.report, deformity_indices=(found,)))
+    both = wording.summary(replace(case.report, deformity_indices=(part, none)))
+    assert any(line.startswith("Spinal deformity index, series 0: 5") for line in both)
+
+
 def test_two_series_are_told_apart(case) -> None:
     other = replace(case.report.vertebrae[2], series_instance_uid=case.report.series[1].series_instance_uid)
     lines = headline(replace(case.report, vertebrae=(*case.report.vertebrae, other)))
@@ -96,6 +119,19 @@ def test_the_page_is_whole_and_needs_nothing_else(case) -> None:
     assert text.index("wedge fracture") < text.index('alt="side"') < text.index('alt="planes"') < text.index("<table")
     for wanted in ("Research use only. Not a medical device.", "localizer, no volume", "cut by the edge", "ct_spine"):
         assert wanted in text
+
+
+def test_all_pictures_of_a_body_stand_together(case) -> None:
+    shown = {
+        "level_L1": Picture(png=b"1", alt="planes", level="L1", caption=("three planes",)),
+        "level_L3": Picture(png=b"2", alt="other", level="L3"),
+        "height_map_L1": Picture(png=b"3", alt="map of L1", level="L1", caption=("from above",)),
+    }
+    text = page.write_page(case.report, shown)
+    Checker(text)
+    assert text.count("<h3>L1</h3>") == text.count("<h3>L3</h3>") == 1
+    places = [text.index(part) for part in ("<h3>L1<", "three planes", 'alt="map of L1"', "from above", "<h3>L3<")]
+    assert places == sorted(places)
 
 
 def test_what_comes_from_a_file_is_escaped(case) -> None:

@@ -8,8 +8,10 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from vertecast import geometry
-from vertecast.anatomy import CRANIAL_TO_CAUDAL, Level
 from vertecast.geometry import FloatArray
+from vertecast.measurement.bone import Z95
+from vertecast.measurement.counting import are_adjacent
+from vertecast.measurement.sacrum import SacralEndplate
 from vertecast.results import AngleFinding, Endplate, Measured, NotMeasured, Place, Point, Quantity, VertebraFinding
 
 REGIONS: Final = (
@@ -17,9 +19,10 @@ REGIONS: Final = (
     ("thoracolumbar angle T10-L2", "T10", "L2"),
     ("lumbar angle L1-L5", "L1", "L5"),
 )
-"""Usual Cobb spans (T4-T12 and T10-L2: Spinal Deformity Study Group manual, O'Brien et al. 2008). The lumbar span ends
-at the inferior endplate of L5: the endplate of S1 is not measured."""
+"""Usual Cobb spans (T4-T12 and T10-L2: Spinal Deformity Study Group manual, O'Brien et al. 2008). The lumbar span that
+ends at the inferior endplate of L5 needs no sacrum."""
 
+LORDOSIS: Final = "lumbar lordosis L1-S1"
 
 Cobb: TypeAlias = Callable[[VertebraFinding, VertebraFinding], Measured]
 """Signed angle (deg) between the superior endplate of one body and the inferior endplate of a lower one."""
@@ -46,6 +49,43 @@ def measure_angles(findings: Sequence[VertebraFinding], *, cobb: Cobb | None = N
     return tuple(result)
 
 
+def lumbar_lordosis(
+    findings: Sequence[VertebraFinding], sacral_endplate: SacralEndplate | NotMeasured
+) -> tuple[AngleFinding, ...]:
+    """Superior endplate of L1 to the endplate of S1 (deg), in the sagittal plane of L1 and the lowest body; negative.
+
+    Nothing where L1 is not in view.
+
+    Args:
+        findings: Vertebrae of one CT, cranial to caudal.
+        sacral_endplate: Of `sacrum.fit_sacral_endplate`.
+    """
+    first = next((finding for finding in findings if finding.level == "L1"), None)
+    if first is None:
+        return ()
+    uid = first.series_instance_uid
+    angle = _to_sacrum(first, findings[-1], sacral_endplate)
+    return (
+        AngleFinding(series_instance_uid=uid, name=LORDOSIS, upper="L1 superior", lower="S1 superior", angle=angle),
+    )
+
+
+def _to_sacrum(
+    first: VertebraFinding, lowest: VertebraFinding, sacral_endplate: SacralEndplate | NotMeasured
+) -> Measured:
+    """Signed angle from the superior endplate of one body to the endplate of S1."""
+    if isinstance(first.six_points_lps_mm, NotMeasured):
+        return NotMeasured(reason=f"{first.level}: {first.six_points_lps_mm.reason}")
+    if isinstance(sacral_endplate, NotMeasured):
+        return sacral_endplate
+    back, left, error = _endplate(first, "superior")
+    if not isinstance(lowest.six_points_lps_mm, NotMeasured):
+        left = left + _endplate(lowest, "inferior")[1]
+    sacral_error = Z95 * sacral_endplate.slope_sd_deg
+    sacral_back = np.cross(sacral_endplate.normal_lps, left)
+    return _signed(back, sacral_back, geometry.unit(left), float(np.hypot(error, sacral_error)))
+
+
 def _finding(name: str, upper: VertebraFinding, lower: VertebraFinding, angle: Measured) -> AngleFinding:
     return AngleFinding(
         series_instance_uid=upper.series_instance_uid,
@@ -65,19 +105,9 @@ def _local(findings: Sequence[VertebraFinding], at: int, cobb: Cobb) -> AngleFin
         reason = NotMeasured(reason=f"no body {missing} in view")
         return _finding(name, own, own, reason)
     above, below = findings[at - 1], findings[at + 1]
-    if not (_adjacent(above, own) and _adjacent(own, below)):
+    if not (are_adjacent(above.level, own.level) and are_adjacent(own.level, below.level)):
         return _finding(name, above, below, NotMeasured(reason="a neighbouring body was not found"))
     return _finding(name, above, below, cobb(above, below))
-
-
-def _adjacent(upper: VertebraFinding, lower: VertebraFinding) -> bool:
-    """True unless both levels are known and another lies between them (variants T13, L6 may be absent)."""
-    if upper.level not in Level.__members__ or lower.level not in Level.__members__:
-        return True
-    order: list[Level] = [level for level in CRANIAL_TO_CAUDAL if level not in (Level.T13, Level.L6)]
-    if Level[upper.level] not in order or Level[lower.level] not in order:
-        return True
-    return order.index(Level[lower.level]) - order.index(Level[upper.level]) == 1
 
 
 def _cobb(upper: VertebraFinding, lower: VertebraFinding) -> Measured:
@@ -89,11 +119,14 @@ def _cobb(upper: VertebraFinding, lower: VertebraFinding) -> Measured:
             return NotMeasured(reason=f"{finding.level}: {finding.six_points_lps_mm.reason}")
     first, first_left, first_error = _endplate(upper, "superior")
     second, second_left, second_error = _endplate(lower, "inferior")
-    left = geometry.unit(first_left + second_left)
+    return _signed(first, second, geometry.unit(first_left + second_left), float(np.hypot(first_error, second_error)))
+
+
+def _signed(first: FloatArray, second: FloatArray, left: FloatArray, error_deg: float) -> Quantity:
+    """Angle (deg) from one direction to posterior to another, in the plane across ``left``; kyphosis is positive."""
     a, b = first - np.dot(first, left) * left, second - np.dot(second, left) * left
     angle = float(np.degrees(np.arctan2(np.dot(np.cross(b, a), left), np.dot(a, b))))
-    error = float(np.hypot(first_error, second_error))
-    return Quantity(value=angle, unit="deg", interval95=(angle - error, angle + error))
+    return Quantity(value=angle, unit="deg", interval95=(angle - error_deg, angle + error_deg))
 
 
 def _endplate(finding: VertebraFinding, plate: Endplate) -> tuple[FloatArray, FloatArray, float]:

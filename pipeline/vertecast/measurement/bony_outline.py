@@ -142,7 +142,7 @@ def _fit_wall(
     farthest = 1.4 * max(body.width_mm, body.depth_mm) / 2
     radius = np.arange(0.0, farthest, RAY_STEP_MM)
     x, y = radius * np.cos(angle)[:, None], radius * np.sin(angle)[:, None]
-    top, bottom = _plates(body, x, y)
+    top, bottom = endplate_heights_mm(body, x, y)
     z = (top + bottom) / 2 + share[:, None] * (top - bottom) / 2
     place = geometry.apply(index_from_local, np.stack([x, y, z], axis=-1))
     values = ndimage.map_coordinates(signed, np.moveaxis(place, -1, 0), order=1, mode="nearest")
@@ -160,7 +160,7 @@ def _fit_wall(
     return _Wall(coefficients=robust_solve(_wall_terms(angle[use], share[use]), edge[use], _wall_penalty())[0])
 
 
-def _plates(body: BodyGeometry, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+def endplate_heights_mm(body: BodyGeometry, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Local z of both endplates, level beyond the rim."""
     scale = body.superior.scale_mm
     pull = np.minimum(1.0, LARGEST_RADIUS / np.maximum(np.hypot(x / scale[0], y / scale[1]), 1e-6))
@@ -179,7 +179,7 @@ def _to_body(
         return None
     index = np.stack(np.meshgrid(*map(np.arange, signed.shape), indexing="ij"), axis=-1)
     x, y, z = np.moveaxis(geometry.apply(geometry.inverse(index_from_local), index), -1, 0)
-    top, bottom = _plates(body, x, y)
+    top, bottom = endplate_heights_mm(body, x, y)
     plate = np.maximum(z - top, bottom - z)
     half = np.maximum((top - bottom) / 2, 1.0)
     share = np.clip((z - (top + bottom) / 2) / half, WALL_SHARES[0], WALL_SHARES[-1])

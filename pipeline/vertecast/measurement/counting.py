@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from vertecast.anatomy import CERVICAL, LUMBAR, THORACIC, Level
+from vertecast.anatomy import CERVICAL, CRANIAL_TO_CAUDAL, LUMBAR, THORACIC, Level
 from vertecast.errors import ConfigurationError
 from vertecast.geometry import FloatArray
 from vertecast.results import LevelAssignment, LevelSource
@@ -29,15 +29,21 @@ SACRUM_GAP_PITCH: Final = 0.65
 THIRTEEN_RIBS: Final = 13
 """That many rib-bearing bodies in one run: the last is T13."""
 
+NUMBER_WORDS: Final = {4: "four", 6: "six"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """``lowest``: name of the lowest body found; ``names``: the order of levels that was used, cranial first."""
+    """``lowest``: name of the lowest body found; ``names``: the order of levels that was used, cranial first.
+
+    ``notes``: what is unusual about it, for the reader.
+    """
 
     names: tuple[str, ...]
     lowest: str
     source: LevelSource
     confidence: float
+    notes: tuple[str, ...] = ()
 
 
 def check_operator_level(lowest: str) -> None:
@@ -49,6 +55,16 @@ def check_operator_level(lowest: str) -> None:
 def unknown_level(n: int) -> LevelAssignment:
     """V1, V2, ...: the ``n``-th body, from 0, of an image without a landmark."""
     return LevelAssignment(name=f"V{n + 1}", source="unknown", confidence=0.0)
+
+
+def are_adjacent(upper: str, lower: str) -> bool:
+    """True unless both levels are known and another lies between them (variants T13, L6 may be absent)."""
+    if upper not in Level.__members__ or lower not in Level.__members__:
+        return True
+    order: list[Level] = [level for level in CRANIAL_TO_CAUDAL if level not in (Level.T13, Level.L6)]
+    if Level[upper] not in order or Level[lower] not in order:
+        return True
+    return order.index(Level[lower]) - order.index(Level[upper]) == 1
 
 
 def find_slots(centers: FloatArray) -> npt.NDArray[np.intp]:
@@ -97,7 +113,10 @@ def combine(*, below_last_rib: int | None, missed_above_sacrum: int | None, thir
         at = names.index("T13" if thirteen_ribs else "T12") + below_last_rib
         if at >= len(names):
             return None
-        return Count(names=names, lowest=names[at], source="ribs", confidence=CONFIDENCE["ribs"])
+        return Count(
+            names=names, lowest=names[at], source="ribs", confidence=CONFIDENCE["ribs"],
+            notes=_variants(lumbar=6 if below_last_rib == 6 else 5, thirteen=thirteen_ribs),
+        )  # fmt: skip
     return _agree(below_last_rib + missed_above_sacrum, missed_above_sacrum, thirteen=thirteen_ribs)
 
 
@@ -108,9 +127,28 @@ def _agree(lumbar: int, missed_below: int, *, thirteen: bool) -> Count:
         variant = lumbar != 5 or thirteen
         confidence = VARIANT_CONFIDENCE if variant else CONFIDENCE["sacrum+ribs"]
         confidence *= GAP_FACTOR**missed_below
-        return Count(names=names, lowest=names[-1 - missed_below], source="sacrum+ribs", confidence=confidence)
+        return Count(
+            names=names, lowest=names[-1 - missed_below], source="sacrum+ribs", confidence=confidence,
+            notes=_variants(lumbar=lumbar, thirteen=thirteen),
+        )  # fmt: skip
     names = _order()
-    return Count(names=names, lowest=names[-1 - missed_below], source="sacrum", confidence=CONFLICT_CONFIDENCE)
+    note = f"{lumbar} bodies between the last rib and the sacrum: levels are counted from the sacrum alone"
+    return Count(
+        names=names, lowest=names[-1 - missed_below], source="sacrum", confidence=CONFLICT_CONFIDENCE, notes=(note,)
+    )
+
+
+def _variants(*, lumbar: int, thirteen: bool) -> tuple[str, ...]:
+    """What is said of a column that does not have twelve thoracic and five lumbar bodies."""
+    notes = []
+    if lumbar in NUMBER_WORDS:
+        notes.append(
+            f"{NUMBER_WORDS[lumbar]} lumbar bodies below the last rib, named L1 to L{lumbar}: a variant, or a rib or a "
+            "body that was misjudged"
+        )
+    if thirteen:
+        notes.append("thirteen bodies with ribs, the last one named T13: a variant, or a lumbar rib")
+    return tuple(notes)
 
 
 def named(slots: npt.NDArray[np.intp], count: Count) -> tuple[LevelAssignment, ...]:

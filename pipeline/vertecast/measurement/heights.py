@@ -14,6 +14,7 @@ from vertecast.measurement import bone
 from vertecast.measurement.comparison import PLACES, Comparison, Heights, compare, genant_grade, length, sound_bodies
 from vertecast.measurement.endplates import CUT, BodyGeometry, fit_body
 from vertecast.measurement.outline import find_bodies
+from vertecast.measurement.posterior_wall import retropulsion, trace_posterior_wall
 from vertecast.results import HeightReference, LevelAssignment, Measured, NotMeasured, Quantity, VertebraFinding
 
 __all__ = ["fit_bodies", "genant_grade", "measure_vertebrae"]
@@ -52,6 +53,10 @@ def measure_vertebrae(
     sound = sound_bodies(heights, names, treated)
     depths = [bone.canal_depth_mm(segmentation, b) if isinstance(b, BodyGeometry) else None for b in bodies]
     layout = find_bodies(segmentation)
+    walls = [
+        body if isinstance(body, NotMeasured) else trace_posterior_wall(segmentation, body, n + 1, layout)
+        for n, body in enumerate(bodies)
+    ]
     findings = []
     for n, (body, level) in enumerate(zip(bodies, levels, strict=True)):
         volume_ml = bone.body_volume(segmentation, n + 1, layout)
@@ -70,6 +75,7 @@ def measure_vertebrae(
             else NO_CT,
             cleft=bone.cleft_gas(volume, body) if isinstance(volume, Volume) else NO_CT,
             canal_compromise=bone.canal_compromise(depths, sound, n),
+            retropulsion=retropulsion(walls, bodies, names, n),
         )
         findings.append(_measured(common, body, compared, inside, confidence))
     return tuple(findings)
@@ -89,6 +95,7 @@ class _Inside:
     density: Measured
     cleft: Measured
     canal_compromise: Measured
+    retropulsion: Measured
 
 
 def _heights(body: BodyGeometry) -> Heights:
@@ -125,6 +132,7 @@ def _measured(
         density=inside.density,
         cleft=inside.cleft,
         canal_compromise=inside.canal_compromise,
+        retropulsion=inside.retropulsion,
         confidence=confidence,
     )
 
@@ -152,6 +160,7 @@ def _unmeasured(common: _Common, reason: NotMeasured, center_lps_mm: FloatArray)
         density=reason,
         cleft=reason,
         canal_compromise=reason,
+        retropulsion=reason,
         confidence=0.0,
     )
 

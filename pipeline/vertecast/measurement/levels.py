@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -42,7 +43,20 @@ volume of a rib nothing is concluded. On 40 simulated studies lumbar bodies had 
 T12 from 0.10."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbering:
+    """The level of every vertebra, cranial to caudal, and what is unusual about the count, for the reader."""
+
+    levels: tuple[LevelAssignment, ...]
+    notes: tuple[str, ...] = ()
+
+
 def assign_levels(segmentation: Segmentation, *, lowest: str | None = None) -> tuple[LevelAssignment, ...]:
+    """The levels of `number_vertebrae`."""
+    return number_vertebrae(segmentation, lowest=lowest).levels
+
+
+def number_vertebrae(segmentation: Segmentation, *, lowest: str | None = None) -> Numbering:
     """Name every vertebra: as the label map does that was given, or by counting.
 
     Args:
@@ -50,7 +64,7 @@ def assign_levels(segmentation: Segmentation, *, lowest: str | None = None) -> t
         lowest: Level of the lowest body found, given by the operator ("L5"); it overrides what is seen.
 
     Returns:
-        One assignment per instance, cranial to caudal.
+        One assignment per instance, with notes on six or four lumbar bodies and a thirteenth rib.
 
     Raises:
         ConfigurationError: ``lowest`` is no level of a vertebra with a body of its own.
@@ -58,15 +72,16 @@ def assign_levels(segmentation: Segmentation, *, lowest: str | None = None) -> t
     if lowest is not None:
         check_operator_level(lowest)
     if segmentation.count == 0:
-        return ()
+        return Numbering(levels=())
     if segmentation.levels and lowest is None:
-        return tuple(LevelAssignment(name=name, source="label map", confidence=1.0) for name in segmentation.levels)
+        given = (LevelAssignment(name=name, source="label map", confidence=1.0) for name in segmentation.levels)
+        return Numbering(levels=tuple(given))
     centers = find_bodies(segmentation).centers_lps_mm
     slots = find_slots(centers)
     count = operator_count(lowest) if lowest is not None else _count(segmentation, centers, slots)
     if count is None:
-        return tuple(unknown_level(n) for n in range(len(slots)))
-    return named(slots, count)
+        return Numbering(levels=tuple(unknown_level(n) for n in range(len(slots))))
+    return Numbering(levels=named(slots, count), notes=count.notes)
 
 
 def _count(segmentation: Segmentation, centers: FloatArray, slots: npt.NDArray[np.intp]) -> Count | None:

@@ -10,12 +10,11 @@ import numpy as np
 
 from vertecast.geometry import FloatArray
 from vertecast.images import View
-from vertecast.measurement.angles import measure_angles
+from vertecast.measurement.angles import LORDOSIS, measure_angles
 from vertecast.measurement.comparison import Z95
 from vertecast.measurement.projection_bodies import Plane, PlaneBody
 from vertecast.results import AngleFinding, Measured, NotMeasured, Quantity, VertebraFinding
 
-LORDOSIS: Final = "lumbar lordosis L1-S1"
 LARGEST_COBB: Final = "largest Cobb angle"
 TILT: Final = "coronal tilt"
 

@@ -34,6 +34,7 @@ NO_VOLUME: Final = NotMeasured(reason="a projection shows no volume")
 NO_DENSITY: Final = NotMeasured(reason="a projection gives no Hounsfield units")
 NO_CLEFT: Final = NotMeasured(reason="gas in a body is not told from gas before it on a projection")
 NO_CANAL: Final = NotMeasured(reason="a projection does not show the width of the canal")
+NO_RETROPULSION: Final = NotMeasured(reason="retropulsion is measured on CT alone")
 NOT_SAGITTAL: Final = NotMeasured(reason="an AP view shows no anterior and posterior wall")
 
 DOUBLED_CONFIDENCE: Final = 0.7
@@ -212,6 +213,7 @@ def _found(
         density=NO_DENSITY,
         cleft=NO_CLEFT,
         canal_compromise=NO_CANAL,
+        retropulsion=NO_RETROPULSION,
         confidence=0.0,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,19 +12,24 @@ from scipy import ndimage
 
 from vertecast import geometry
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
-from vertecast.images import Grid, Segmentation, Volume
+from vertecast.images import Grid, HeightMap, Segmentation, Volume
 from vertecast.measurement import bone
-from vertecast.measurement.angles import measure_angles
+from vertecast.measurement.angles import lumbar_lordosis, measure_angles
 from vertecast.measurement.cement import measure_cement
 from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement, metal_mask
+from vertecast.measurement.endplates import BodyGeometry
+from vertecast.measurement.height_map import height_map
 from vertecast.measurement.heights import fit_bodies, measure_vertebrae
 from vertecast.measurement.leakage import Source, find_leaks
+from vertecast.measurement.outline import find_bodies
+from vertecast.measurement.sacrum import fit_sacral_endplate
 from vertecast.results import (
     AngleFinding,
     CementFinding,
     HardwareFinding,
     LeakFinding,
     LevelAssignment,
+    NotMeasured,
     Quantity,
     VertebraFinding,
 )
@@ -42,6 +47,7 @@ class Measurements:
 
     Attributes:
         cement_labels: 0, 200 cement inside, 201 cement leaked, 210 metal, uint8, on the segmentation's grid.
+        height_maps: Of every fractured or treated body that was measured.
     """
 
     vertebrae: tuple[VertebraFinding, ...]
@@ -50,6 +56,7 @@ class Measurements:
     leaks: tuple[LeakFinding, ...]
     hardware: tuple[HardwareFinding, ...]
     cement_labels: npt.NDArray[np.uint8]
+    height_maps: tuple[HeightMap, ...]
     warnings: tuple[str, ...]
 
 
@@ -98,13 +105,39 @@ def measure_study(
     hardware = _hardware(segmentation, metal, series_instance_uid)
     return Measurements(
         vertebrae=vertebrae,
-        angles=measure_angles(vertebrae),
+        angles=(*measure_angles(vertebrae), *_lordosis(volume, segmentation, bodies, vertebrae)),
         cement=cement,
         leaks=leaks,
         hardware=hardware,
         cement_labels=_labels(segmentation, found, metal),
+        height_maps=tuple(_height_maps(segmentation, bodies, vertebrae)),
         warnings=tuple(_warnings(volume, found, hardware)),
     )
+
+
+def _lordosis(
+    volume: Volume | Grid,
+    segmentation: Segmentation,
+    bodies: Sequence[BodyGeometry | NotMeasured],
+    vertebrae: Sequence[VertebraFinding],
+) -> tuple[AngleFinding, ...]:
+    """Lumbar lordosis, where there is a first lumbar body to measure it from."""
+    if not bodies or all(vertebra.level != "L1" for vertebra in vertebrae):
+        return ()
+    return lumbar_lordosis(vertebrae, fit_sacral_endplate(volume, segmentation, bodies[-1]))
+
+
+def _height_maps(
+    segmentation: Segmentation, bodies: Sequence[BodyGeometry | NotMeasured], vertebrae: Sequence[VertebraFinding]
+) -> Iterator[HeightMap]:
+    """Maps of the bodies that a reader looks at."""
+    layout = find_bodies(segmentation)
+    for n, (body, vertebra) in enumerate(zip(bodies, vertebrae, strict=True)):
+        fractured = isinstance(vertebra.genant_grade, int) and vertebra.genant_grade >= 1
+        if isinstance(body, BodyGeometry) and (fractured or vertebra.treated):
+            found = height_map(segmentation, body, n + 1, vertebra.level, layout)
+            if found is not None:
+                yield found
 
 
 def _warnings(volume: Volume | Grid, found: CementMap | None, hardware: Sequence[HardwareFinding]) -> list[str]:

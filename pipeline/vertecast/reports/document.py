@@ -19,7 +19,7 @@ from vertecast import __version__
 from vertecast.errors import OutputError, UnsupportedError
 from vertecast.results import NotMeasured, StudyReport
 
-SCHEMA_VERSION: Final = "1.3"
+SCHEMA_VERSION: Final = "1.4"
 DISCLAIMER: Final = "Research use only. Not a medical device."
 """First of the limits of every report."""
 
@@ -27,15 +27,17 @@ _JSON_NAMES: Final = {"slice_number": "slice", "frame_number": "frame", "point_l
 """Fields of the results whose key in the document is another."""
 _FIELD_NAMES: Final = {key: name for name, key in _JSON_NAMES.items()}
 _LISTED: Final = ("series", "models", "vertebrae", "angles", "cement", "leaks", "hardware", "warnings")
-_OPTIONAL: Final = ("combined_leaks", "cine", "further_cines", "change", "further_changes", "timeline")
-"""Parts that only projections or patients with earlier studies have; left out where they are empty."""
+_OPTIONAL: Final = (
+    "deformity_indices", "combined_leaks", "cine", "further_cines", "change", "further_changes", "timeline",
+)  # fmt: skip
+"""Parts that not every study has, such as what only projections or earlier studies give; left out where empty."""
 _KEPT_AS_NULL: Final = ("interval95", "view", "sop_instance_uid")
 """Fields whose None is written as null. Any other None belongs to another kind of image and is left out."""
 _PROBLEMS_SHOWN: Final = 3
 
 
 def to_document(report: StudyReport) -> dict[str, Any]:
-    """The report as JSON values, keys as in ``schema/report-1.3.json``; the disclaimer stands first in ``limits``."""
+    """The report as JSON values, keys as in ``schema/report-1.4.json``; the disclaimer stands first in ``limits``."""
     limits = [DISCLAIMER, *(limit for limit in report.limits if limit != DISCLAIMER)]
     return {
         "schema_version": SCHEMA_VERSION,

@@ -15,10 +15,11 @@ import numpy as np
 
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
 from vertecast.errors import OutputError
-from vertecast.images import Mask, Volume
+from vertecast.images import HeightMap, Mask, Volume
 from vertecast.reports import document, index, labels, page, pictures, summary
 from vertecast.reports.films import MeasuredFilm, render_films
 from vertecast.reports.filmstrip import Filmstrip, render_strips
+from vertecast.reports.height_maps import render_height_maps
 from vertecast.results import StudyReport
 
 REPORT_NAME: Final = "report.json"
@@ -48,7 +49,7 @@ def write_study(
     label_mask: Mask | None,
     directory: Path,
     *,
-    canal: Mask | None = None,
+    height_maps: Sequence[HeightMap] = (),
     films: Sequence[MeasuredFilm] = (),
     strips: Sequence[Filmstrip] = (),
 ) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ def write_study(
         volume: Its CT, or None where only a label map was given.
         label_mask: Label map (`labels.label_map`), or None where nothing was segmented.
         directory: Folder of the study.
-        canal: Spinal canal for the pictures, where known.
+        height_maps: Of fractured and treated bodies on the CT.
         films: Projections that were measured, each with its series and its labels.
         strips: A few frames of each cine.
 
@@ -74,7 +75,8 @@ def write_study(
     """
     content = document.to_document(report)
     document.validate(content)
-    shown = dict(pictures.render_pictures(volume, label_mask, report, canal=canal)) if label_mask is not None else {}
+    shown = dict(pictures.render_pictures(volume, label_mask, report)) if label_mask is not None else {}
+    shown.update(render_height_maps(height_maps))
     shown.update(render_films(films, report))
     shown.update(render_strips(strips, report.cines))
     with _as_output_error(directory), _replacing(directory) as fresh:

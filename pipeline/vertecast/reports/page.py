@@ -25,7 +25,10 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
     Returns:
         HTML that loads nothing from anywhere.
     """
-    levels = [(picture.level, _embedded(picture)) for picture in shown.values() if picture.level is not None]
+    levels: dict[str, list[dict[str, Any]]] = {}
+    for picture in shown.values():
+        if picture.level is not None:
+            levels.setdefault(picture.level, []).append(_embedded(picture))
     has_ct = any(series.is_volume and series.status == "analyzed" for series in report.series)
     context: dict[str, Any] = {
         "report": report,

@@ -120,7 +120,8 @@ def _level(scene: _Scene, vertebra: VertebraFinding) -> Picture:
     drawing.draw_points(figure.axes[0], cuts[0], vertebra.six_points_lps_mm, size=3.0)
     cement = ", cement coloured" if vertebra.treated else ""
     alt = f"{vertebra.level} in the sagittal, coronal and axial plane of its own axes, body outlined{cement}."
-    return Picture(png=drawing.png_bytes(figure), alt=alt, level=vertebra.level)
+    caption = ("Sagittal, coronal and axial plane of the body's own axes",)
+    return Picture(png=drawing.png_bytes(figure), alt=alt, level=vertebra.level, caption=caption)
 
 
 def _centers(scene: _Scene) -> geometry.FloatArray:

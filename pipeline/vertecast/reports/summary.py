@@ -80,9 +80,12 @@ COLUMNS: Final[Mapping[str, str]] = {
     "genant_grade": "0 to 3",
     "genant_grade_low": "lowest grade within the uncertainty",
     "genant_grade_high": "highest grade within the uncertainty",
+    "deformity_index": "sum of the Genant grades from T4 to L4 in this series",
+    "deformity_index_levels": "how many of these 13 levels were graded; with fewer the sum is partial",
     "body_volume_ml": "volume of the body",
     "density_hu": "mean of the trabecular core",
     "canal_compromise": "1 - canal diameter / that of the neighbours",
+    "retropulsion_mm": "how far the posterior wall reaches behind the line of its neighbours' walls",
     "cement_volume_ml": "all cement of the vertebra, inside and leaked",
     "cement_inside_ml": "cement inside the body",
     "fill_fraction": "cement inside / volume of the body",
@@ -141,6 +144,8 @@ def _row(report: StudyReport, vertebra: VertebraFinding) -> dict[str, object]:
     loss = vertebra.height_loss
     interval = loss.interval95 if isinstance(loss, Quantity) else None
     leaks = _leaks(report, vertebra)
+    uid = vertebra.series_instance_uid
+    index = next((one for one in report.deformity_indices if one.series_instance_uid == uid), None)
     return {
         "study_instance_uid": report.study_instance_uid,
         "series_instance_uid": vertebra.series_instance_uid,
@@ -159,6 +164,8 @@ def _row(report: StudyReport, vertebra: VertebraFinding) -> dict[str, object]:
         "genant_grade": _plain(vertebra.genant_grade),
         "genant_grade_low": "" if isinstance(span, NotMeasured) else span[0],
         "genant_grade_high": "" if isinstance(span, NotMeasured) else span[1],
+        "deformity_index": "" if index is None else _plain(index.index),
+        "deformity_index_levels": "" if index is None else index.graded,
         "leak_count": len(leaks),
         "leak_compartments": " ".join(sorted({leak.compartment.value for leak in leaks})),
         "confidence": f"{vertebra.confidence:.3f}",
@@ -176,6 +183,7 @@ def _quantities(report: StudyReport, vertebra: VertebraFinding) -> dict[str, Mea
         "body_volume_ml": vertebra.volume,
         "density_hu": vertebra.density,
         "canal_compromise": vertebra.canal_compromise,
+        "retropulsion_mm": vertebra.retropulsion,
     }
     cement = _cement(report, vertebra)
     if cement:

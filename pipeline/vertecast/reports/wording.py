@@ -31,6 +31,11 @@ _SMALL_VOLUME_ML: Final = 0.1
 """Below this a volume in mL is given with two decimals: 0.05 mL is a leak, 0.1 would double it and 0.0 deny it."""
 
 
+MENTIONED_RETROPULSION_MM: Final = 3.0
+"""From here on a posterior wall is spoken of in the headline. No limit is in general use; this one is ours: of sound
+bodies in 40 simulated studies 97.5 % stayed below 2.3 mm."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sentence:
     """One line of the headline. ``level`` starts it and is set apart; ``severity`` is the Genant grade, 0 to 3."""
@@ -111,7 +116,7 @@ def headline(report: StudyReport) -> tuple[Sentence, ...]:
     for vertebra in filter(is_abnormal, report.vertebrae):
         prefix = f"series {series_number(report, vertebra.series_instance_uid)}: " if several else ""
         cement = _cement_text(report, vertebra.series_instance_uid, vertebra.level)
-        text = prefix + "; ".join(filter(None, [_fracture_text(vertebra), cement]))
+        text = prefix + "; ".join(filter(None, [_fracture_text(vertebra), _wall_text(vertebra), cement]))
         severity = 0 if isinstance(vertebra.genant_grade, NotMeasured) else vertebra.genant_grade
         sentences.append(Sentence(level=vertebra.level, text=text, severity=severity))
     told = {(vertebra.series_instance_uid, vertebra.level) for vertebra in filter(is_abnormal, report.vertebrae)}
@@ -143,7 +148,28 @@ def summary(report: StudyReport) -> tuple[str, ...]:
     lines += [f"{levels} not graded: {reason}." for reason, levels in by_reason(missing)]
     if any(v.level_source == "unknown" for v in report.vertebrae):
         lines.append("Levels are unknown: vertebrae are numbered from the top, V1 first.")
-    return (*lines, *_unseen_leaks(report))
+    return (*lines, *deformity_sentences(report), *_unseen_leaks(report))
+
+
+def deformity_sentences(report: StudyReport) -> tuple[str, ...]:
+    """ "Spinal deformity index 5 (4–7) from 8 of the 13 levels T4 to L4: a partial sum."; one per series."""
+    several = len(report.deformity_indices) > 1
+    lines = []
+    for found in report.deformity_indices:
+        name = "Spinal deformity index"
+        if several:
+            name += f", series {series_number(report, found.series_instance_uid)}:"
+        if isinstance(found.index, NotMeasured):
+            lines.append(f"{name} not measured: {found.index.reason}.")
+            continue
+        span = found.index_range
+        value = str(found.index)
+        if not isinstance(span, NotMeasured) and span[0] != span[1]:
+            value += f" ({span[0]}–{span[1]})"
+        of_all = f"from all {found.levels} levels T4 to L4."
+        partial = f"from {found.graded} of the {found.levels} levels T4 to L4: a partial sum."
+        lines.append(f"{name} {value} {of_all if found.graded == found.levels else partial}")
+    return tuple(lines)
 
 
 def _unseen_leaks(report: StudyReport) -> tuple[str, ...]:
@@ -177,6 +203,15 @@ def _fracture_text(vertebra: VertebraFinding) -> str:
     name = f"{shape} fracture" if shape not in ("", "none") else "fracture"
     parts = [name, _loss_text(vertebra.height_loss, shape), f"Genant {grade_text(vertebra)}"]
     return ", ".join(filter(None, parts))
+
+
+def _wall_text(vertebra: VertebraFinding) -> str:
+    """ "posterior wall 4.1 mm behind its neighbours' (2.0–6.2)"; "" below the limit."""
+    wall = vertebra.retropulsion
+    if isinstance(wall, NotMeasured) or wall.value < MENTIONED_RETROPULSION_MM:
+        return ""
+    text = f"posterior wall {quantity(wall)} behind its neighbours'"
+    return f"{text} ({interval_text(wall)})" if wall.interval95 else text
 
 
 def _loss_text(loss: Measured, shape: str) -> str:

@@ -74,6 +74,7 @@ def _together(ct: StudyResult, films: StudyResult, config: Config) -> StudyResul
         models=(*a.models, *b.models),
         vertebrae=(*a.vertebrae, *b.vertebrae),
         angles=(*a.angles, *b.angles),
+        deformity_indices=(*a.deformity_indices, *b.deformity_indices),
         cement=(*a.cement, *cement),
         leaks=(*a.leaks, *leaks),
         hardware=(*a.hardware, *b.hardware),

@@ -11,7 +11,8 @@ from vertecast.dicom.ct import CtSeries, choose_ct_series, read_ct
 from vertecast.dicom.discover import StudyFiles, refusal
 from vertecast.errors import InputError
 from vertecast.images import Segmentation
-from vertecast.measurement.levels import assign_levels
+from vertecast.measurement.deformity_index import deformity_indices
+from vertecast.measurement.levels import number_vertebrae
 from vertecast.measurement.study import THICK_SLICE_MM, measure_study
 from vertecast.reports.labels import label_map
 from vertecast.results import LevelAssignment, ModelUsed, SeriesResult, StudyReport
@@ -69,7 +70,8 @@ def _measure(
 ) -> StudyResult:
     """Everything that is measured on one series."""
     ct, segmentation = segmented
-    levels = assign_levels(segmentation, lowest=config.analysis.lowest)
+    numbering = number_vertebrae(segmentation, lowest=config.analysis.lowest)
+    levels = numbering.levels
     measured = measure_study(
         ct.volume,
         segmentation,
@@ -87,14 +89,15 @@ def _measure(
         models=tuple(ModelUsed(name=name, version=version, sha256=sha) for name, version, sha in segmentation.models),
         vertebrae=measured.vertebrae,
         angles=measured.angles,
+        deformity_indices=deformity_indices(measured.vertebrae),
         cement=measured.cement,
         leaks=measured.leaks,
         hardware=measured.hardware,
         limits=tuple(_limits(ct, levels)),
-        warnings=(*ct.warnings, *measured.warnings),
+        warnings=(*ct.warnings, *numbering.notes, *measured.warnings),
     )
     labels = label_map(segmentation, levels, measured.cement_labels, ct.volume)
-    return StudyResult(report=report, volume=ct.volume, labels=labels)
+    return StudyResult(report=report, volume=ct.volume, labels=labels, height_maps=measured.height_maps)
 
 
 def _limits(ct: CtSeries, levels: Sequence[LevelAssignment]) -> Iterator[str]:

@@ -13,7 +13,8 @@ from vertecast.dicom.discover import StudyFiles, refusal
 from vertecast.dicom.files import read_label_map
 from vertecast.errors import InputError
 from vertecast.images import Grid, Mask, Volume
-from vertecast.measurement.levels import assign_levels
+from vertecast.measurement.deformity_index import deformity_indices
+from vertecast.measurement.levels import number_vertebrae
 from vertecast.measurement.study import measure_study
 from vertecast.reports.labels import label_map
 from vertecast.results import ModelUsed, StudyReport
@@ -58,7 +59,8 @@ def analyze_label_map(study: StudyFiles, config: Config, segmenter: Segmenter) -
             series=(refusal(series, str(error), failed=True),),
         )  # fmt: skip
         return StudyResult(report=report)
-    levels = assign_levels(segmentation, lowest=config.analysis.lowest)
+    numbering = number_vertebrae(segmentation, lowest=config.analysis.lowest)
+    levels = numbering.levels
     grid = Grid(shape=picture.shape, lps_from_index=mask.lps_from_index)
     measured = measure_study(grid, segmentation, levels, series_instance_uid=series.series_instance_uid)
     phase, source = phase_of(config.analysis, cement_seen=False)
@@ -70,12 +72,13 @@ def analyze_label_map(study: StudyFiles, config: Config, segmenter: Segmenter) -
         models=tuple(ModelUsed(name=name, version=version, sha256=sha) for name, version, sha in segmentation.models),
         vertebrae=measured.vertebrae,
         angles=measured.angles,
+        deformity_indices=deformity_indices(measured.vertebrae),
         hardware=measured.hardware,
         limits=(NO_CT_LIMIT,),
-        warnings=measured.warnings,
+        warnings=(*numbering.notes, *measured.warnings),
     )
     labels = label_map(segmentation, levels, measured.cement_labels, picture)
-    return StudyResult(report=report, volume=picture, labels=labels)
+    return StudyResult(report=report, volume=picture, labels=labels, height_maps=measured.height_maps)
 
 
 def _picture(mask: Mask) -> Volume:

@@ -13,6 +13,7 @@ from vertecast.dicom.xray import ProjectionImage, choose_projection_series, proj
 from vertecast.errors import InputError
 from vertecast.images import Fluoroscopy, ProjectionSegmentation, Radiograph
 from vertecast.measurement.cine import CineAnalyzer
+from vertecast.measurement.deformity_index import deformity_indices
 from vertecast.measurement.projection import NO_SPINE, ProjectionMeasurement, combine_views, measure_projection
 from vertecast.reports.filmstrip import Filmstrip
 from vertecast.results import (
@@ -183,6 +184,7 @@ def _result(
     for one in all_found:
         own_cement, own_leaks = numbered_after(one.cement, one.leaks, len(cement))
         cement, leaks = cement + own_cement, leaks + own_leaks
+    vertebrae = tuple(finding for one in all_found for finding in one.vertebrae)
     phase, source = phase_of(config.analysis, cement_seen=bool(cement))
     cines = sorted((one.cine for one in measured if one.cine), key=_has_no_cement)
     report = StudyReport(
@@ -197,8 +199,9 @@ def _result(
                 for name, version, sha in one.segmentation.models
             )
         ),
-        vertebrae=tuple(finding for one in all_found for finding in one.vertebrae),
+        vertebrae=vertebrae,
         angles=tuple(finding for one in all_found for finding in one.angles),
+        deformity_indices=deformity_indices(vertebrae),
         cement=cement,
         leaks=leaks,
         hardware=tuple(finding for one in all_found for finding in one.hardware),

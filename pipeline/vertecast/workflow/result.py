@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast.config import AnalysisOptions
-from vertecast.images import Mask, ProjectionSegmentation, Radiograph, Segmentation, Volume
+from vertecast.images import HeightMap, Mask, ProjectionSegmentation, Radiograph, Segmentation, Volume
 from vertecast.reports.filmstrip import Filmstrip
 from vertecast.results import CementFinding, LeakFinding, StudyReport
 
@@ -56,12 +56,14 @@ class Film:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StudyResult:
-    """A report with the CT and label map it was measured on (None without a CT) and the films that were measured."""
+    """A report with the CT and label map it was measured on (None without a CT), the films that were measured, and
+    the height maps of fractured and treated bodies on the CT."""
 
     report: StudyReport
     volume: Volume | None = None
     labels: Mask | None = None
     films: tuple[Film, ...] = ()
+    height_maps: tuple[HeightMap, ...] = ()
 
     @property
     def status(self) -> Literal["analyzed", "failed", "skipped"]:
