@@ -17,6 +17,7 @@ from vertecast.measurement import bone
 from vertecast.measurement.angles import measure_angles
 from vertecast.measurement.cement import measure_cement
 from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement, metal_mask
+from vertecast.measurement.emboli import LOOKALIKES, find_emboli
 from vertecast.measurement.heights import fit_bodies, measure_vertebrae
 from vertecast.measurement.leakage import Source, find_leaks
 from vertecast.results import (
@@ -88,13 +89,14 @@ def measure_study(
     )  # fmt: skip
     cement: tuple[CementFinding, ...] = ()
     leaks: tuple[LeakFinding, ...] = ()
-    if found is not None:
+    if found is not None and isinstance(volume, Volume):
         cement = measure_cement(
-            found, bodies, levels, [v.volume for v in vertebrae],
-            series_instance_uid=series_instance_uid, confidences=segmentation.instance_confidence,
+            volume, found, segmentation, bodies, levels,
+            body_volumes=[v.volume for v in vertebrae], series_instance_uid=series_instance_uid,
         )  # fmt: skip
         source = Source(series_instance_uid=series_instance_uid, slice_sop_instance_uids=slice_sop_instance_uids)
         leaks = find_leaks(found, segmentation, bodies, levels, cement, source)
+        leaks += find_emboli(volume, found, segmentation, levels, cement, source, threshold_hu=cement_hu)
     hardware = _hardware(segmentation, metal, series_instance_uid)
     return Measurements(
         vertebrae=vertebrae,
@@ -103,17 +105,24 @@ def measure_study(
         leaks=leaks,
         hardware=hardware,
         cement_labels=_labels(segmentation, found, metal),
-        warnings=tuple(_warnings(volume, found, hardware)),
+        warnings=tuple(_warnings(volume, found, hardware, leaks)),
     )
 
 
-def _warnings(volume: Volume | Grid, found: CementMap | None, hardware: Sequence[HardwareFinding]) -> list[str]:
+def _warnings(
+    volume: Volume | Grid,
+    found: CementMap | None,
+    hardware: Sequence[HardwareFinding],
+    leaks: Sequence[LeakFinding],
+) -> list[str]:
     warnings = list(found.warnings) if found is not None else []
     thickest = float(volume.spacing_mm.max())
     if thickest > THICK_SLICE_MM:
         warnings.append(f"voxels are {thickest:.1f} mm long: heights and small leaks are less precise")
     if hardware:
         warnings.append("metal in view: streaks and bloom may change heights, densities and cement nearby")
+    if any(leak.suspected for leak in leaks):
+        warnings.append(LOOKALIKES)
     return warnings
 
 
