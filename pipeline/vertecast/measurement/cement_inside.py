@@ -98,9 +98,10 @@ def gas_beside(volume: Volume, found: CementMap, own: npt.NDArray[np.bool_]) -> 
         slice(part.start + first, min(part.stop, size) + first)
         for part, first, size in zip(box, found.first_index, found.mask.shape, strict=True)
     )
-    gas = (volume.hu[native] <= GAS_HU) & (found.outside_mm[box] <= -CLEFT_WALL_MM)
+    hu = np.asarray(volume.hu[native], dtype=np.float32)
+    gas = (hu <= GAS_HU) & (found.outside_mm[box] <= -CLEFT_WALL_MM)
     if volume.outside_hu is not None:
-        gas &= volume.hu[native] > volume.outside_hu
+        gas &= hu > volume.outside_hu
     distance = ndimage.distance_transform_edt(~visible[box], sampling=geometry.spacing_mm(found.lps_from_index))
     pieces, _ = ndimage.label(gas & (distance <= GAS_REACH_MM))
     sizes = np.bincount(pieces.ravel())[1:] * geometry.voxel_volume_mm3(found.lps_from_index) / 1000

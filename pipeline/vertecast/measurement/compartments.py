@@ -30,18 +30,24 @@ DISC_REACH_MM: Final = 14.0
 DISTANT_MM: Final = 40.0
 """Farther than any vein or muscle beside the spine: an embolus or a spill on the way there."""
 
+DETACHED_MM: Final = 20.0
+"""A piece that begins farther from the bone than this has travelled: the caval and segmental veins and spilled cement
+lie against the spine."""
+
 FRONT_SECTOR: Final = 1.0
 """In front of the body is prevertebral while y, in half depths, exceeds x, in half widths, times this."""
 
-VEIN_MIN_LENGTH_MM: Final = 10.0
+VEIN_SLENDERNESS: Final = 3.0
 VEIN_MAX_SECTION_MM2: Final = 16.0
-"""A tube: longer than a blob and with the section of a lumbar vein, up to about 4.5 mm across."""
+"""A tube: this many times longer than wide, with the section of a lumbar vein, up to about 4.5 mm across."""
+
+BESIDE: Final = (Compartment.PREVERTEBRAL, Compartment.PARAVERTEBRAL_LEFT, Compartment.PARAVERTEBRAL_RIGHT)
 
 MIDLINE_SHARE_OF_WIDTH: Final = 0.22
 MID_HEIGHT_SHARE: Final = 0.3
 """The basivertebral foramen lies in the midline at mid-height: leaks that leave the bone there are of type B."""
 
-NO_ROUTE: Final = NotMeasured(reason="the types describe how cement leaves the body, not this compartment")
+NO_ROUTE: Final = NotMeasured(reason="the types do not name the way along the needle")
 
 
 def compartments(
@@ -53,7 +59,7 @@ def compartments(
 ) -> list[Compartment]:
     """Compartment of every voxel, from labels of the segmentation and the place in the body's own frame."""
     points = geometry.apply(found.lps_from_index, visible)
-    structure = structure_at(segmentation, points)
+    structure = _structure_at(segmentation, points)
     body = bodies[instance - 1]
     if isinstance(body, NotMeasured):
         return [Compartment.CANAL if s == Structure.CANAL else Compartment.PREVERTEBRAL for s in structure]
@@ -70,7 +76,8 @@ def compartments(
     canal = (structure == Structure.CANAL) | (
         canal_side & (behind > -0.5) & (behind <= CANAL_DEPTH_MM) & (structure != Structure.POSTERIOR)
     )
-    far = found.outside_mm[tuple(visible.T)] > DISTANT_MM
+    away = found.outside_mm[tuple(visible.T)]
+    far = (away > DISTANT_MM) | ((behind < 0) & bool(away.min() > DETACHED_MM))
     reach_up, reach_down = _disc_reach(above, body, points, 1.0), _disc_reach(below, body, points, -1.0)
     foramen = (behind > -4) & (behind <= FORAMEN_DEPTH_MM) & ~canal_side
     foramen &= (np.abs(x) <= CANAL_HALF_WIDTH_MM + FORAMEN_WIDTH_MM) & (z < 0) & (structure != Structure.POSTERIOR)
@@ -90,7 +97,7 @@ def compartments(
     for n in reversed(range(len(rules))):
         result[rules[n][0]] = n
     names = [*(c for _, c in rules), Compartment.PARAVERTEBRAL_RIGHT]
-    return [names[n] for n in result]
+    return _with_vein(found, visible, [names[n] for n in result])
 
 
 def own_endplate_mm(body: BodyGeometry, points_lps_mm: FloatArray, side: float) -> FloatArray:
@@ -123,23 +130,28 @@ def _disc_reach(
     return np.asarray((beyond > -1.0) & (facing_endplate_mm(other, points, side) > -1.0))
 
 
-def structure_at(segmentation: Segmentation, points: FloatArray) -> npt.NDArray[np.uint8]:
+def _structure_at(segmentation: Segmentation, points: FloatArray) -> npt.NDArray[np.uint8]:
     index = np.rint(geometry.apply(geometry.inverse(segmentation.lps_from_index), points)).astype(int)
     index = np.clip(index, 0, np.array(segmentation.structure.shape) - 1)
     return np.asarray(segmentation.structure[tuple(index.T)])
 
 
-def vein_or(found: CementMap, visible: npt.NDArray[np.intp], compartment: Compartment) -> Compartment:
-    """Long thin cement beside or in front of the body runs in a vein."""
-    beside = (Compartment.PREVERTEBRAL, Compartment.PARAVERTEBRAL_LEFT, Compartment.PARAVERTEBRAL_RIGHT)
-    if compartment not in beside or len(visible) < 4:
-        return compartment
-    points = geometry.apply(found.lps_from_index, visible)
+def _with_vein(found: CementMap, visible: npt.NDArray[np.intp], names: list[Compartment]) -> list[Compartment]:
+    """Long thin cement beside or in front of the body runs in a vein, and so does its end in the foramen.
+
+    The shape is that of all of it together: a vein round the waist passes from one side to the front.
+    """
+    beside = np.array([name in BESIDE for name in names])
+    if np.count_nonzero(beside) < 4:
+        return names
+    points = geometry.apply(found.lps_from_index, visible[beside])
     axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][0]
-    length = float(np.ptp(points @ axis))
-    section = float(found.fraction[tuple(visible.T)].sum()) * geometry.voxel_volume_mm3(found.lps_from_index)
-    tube = length >= VEIN_MIN_LENGTH_MM and section / length <= VEIN_MAX_SECTION_MM2
-    return Compartment.VEIN if tube else compartment
+    length = max(float(np.ptp(points @ axis)), 1e-3)
+    volume = float(found.fraction[tuple(visible[beside].T)].sum()) * geometry.voxel_volume_mm3(found.lps_from_index)
+    section = max(volume, 0.0) / length
+    if section > VEIN_MAX_SECTION_MM2 or length < VEIN_SLENDERNESS * 2 * np.sqrt(section / np.pi):
+        return names
+    return [Compartment.VEIN if name in (*BESIDE, Compartment.FORAMEN) else name for name in names]
 
 
 def yeom_type(
@@ -155,9 +167,10 @@ def yeom_type(
     """
     if compartment in (Compartment.DISC_SUPERIOR, Compartment.DISC_INFERIOR):
         return YeomType.DISC
-    if compartment is Compartment.VEIN:
+    if compartment in (Compartment.VEIN, Compartment.DISTANT):
+        # Cement gets far from the spine by its veins alone.
         return YeomType.SEGMENTAL
-    if compartment in (Compartment.NEEDLE_TRACT, Compartment.DISTANT):
+    if compartment is Compartment.NEEDLE_TRACT:
         return NO_ROUTE
     if compartment is not Compartment.CANAL:
         return YeomType.CORTICAL

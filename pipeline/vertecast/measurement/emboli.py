@@ -20,14 +20,13 @@ from vertecast.anatomy import Compartment, Structure
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation, Volume
 from vertecast.measurement.bone import Z95
+from vertecast.measurement.cement_crop import BACKGROUND_SHELL_MM, METAL_PROBABILITY
 from vertecast.measurement.cement_map import (
-    BACKGROUND_SHELL_MM,
     CEMENT_HU,
     TAIL_MM,
     VOLUME_EDGE_VOXELS,
     CementMap,
 )
-from vertecast.measurement.compartments import NO_ROUTE
 from vertecast.measurement.leak_relations import Source, evidence_at
 from vertecast.results import CementFinding, LeakFinding, LevelAssignment, NotMeasured, Quantity
 
@@ -55,6 +54,7 @@ JOIN_MM: Final = 6.0
 SUSPECTED: Final = 0.5
 """Confidence in a piece known by its density alone, on top of that in its vertebra."""
 
+UNSEEN_ROUTE: Final = NotMeasured(reason="the way into the lung is not seen")
 IN_LUNG: Final = NotMeasured(reason="the piece lies in the lung")
 LOOKALIKES: Final = (
     "dense specks in the lungs: suspected emboli of cement; calcified granulomas, clips, coils and catheters look alike"
@@ -94,10 +94,13 @@ def find_emboli(
     Returns:
         One finding per piece, cranial first, all ``suspected`` and in the compartment ``distant``.
     """
+    pieces = _joined(volume, _pieces(volume, found, segmentation, threshold_hu))
+    if not pieces:
+        return ()
     treated = dict(zip(sorted(found.treated), cement, strict=True))
     bodies = {n: cKDTree(_body_points(segmentation, n)) for n in treated}
     findings = []
-    for piece in _joined(volume, _pieces(volume, found, segmentation, threshold_hu)):
+    for piece in pieces:
         points = geometry.apply(volume.lps_from_index, piece.voxels)
         distance = {n: tree.query(points)[0] for n, tree in bodies.items()}
         nearest = min(distance, key=lambda n: float(distance[n].min()))
@@ -109,7 +112,7 @@ def find_emboli(
                 level=levels[nearest - 1].name,
                 compartment=Compartment.DISTANT,
                 suspected=True,
-                yeom_type=NO_ROUTE,
+                yeom_type=UNSEEN_ROUTE,
                 volume=Quantity(value=piece.volume_ml, unit="mL", interval95=(low, piece.volume_ml + piece.error_ml)),
                 farthest=Quantity(value=farthest, unit="mm", interval95=(farthest - error_mm, farthest + error_mm)),
                 canal_distance=IN_LUNG,
@@ -123,28 +126,38 @@ def find_emboli(
 
 def _pieces(volume: Volume, found: CementMap, segmentation: Segmentation, threshold_hu: float) -> Iterator[_Piece]:
     """Every bright piece of a fitting size with lung round it."""
-    bright = np.asarray(volume.hu >= threshold_hu)
     reach = np.ceil((BACKGROUND_SHELL_MM[1] + 1.0) / volume.spacing_mm).astype(int)
-    for seeds in _clusters(_near_lung(volume, np.argwhere(bright))):
+    told: set[tuple[int, ...]] = set()
+    for seeds in _clusters(_bright_near_lung(volume, threshold_hu)):
         low = np.maximum(seeds.min(axis=0) - reach, 0)
         high = np.minimum(seeds.max(axis=0) + reach + 1, volume.shape)
         if ((high - low) * volume.spacing_mm > LONGEST_MM + 2 * BACKGROUND_SHELL_MM[1]).any():
             continue
         box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        labels, _ = ndimage.label(bright[box], structure=np.ones((3, 3, 3)))
+        hu = volume.hu[box].astype(np.float32)
+        labels, _ = ndimage.label(hu >= threshold_hu, structure=np.ones((3, 3, 3)))
         own = labels == labels[tuple(seeds[0] - low)]
-        piece = _piece(volume, box, own, found.plateau_hu)
-        if piece is not None and not _known(geometry.apply(volume.lps_from_index, piece.voxels), found, segmentation):
+        piece = _piece(volume, (box, hu), own, found.plateau_hu)
+        if piece is None or _known(geometry.apply(volume.lps_from_index, piece.voxels), found, segmentation):
+            continue
+        first = tuple(int(n) for n in piece.voxels[0])
+        if first not in told:
+            told.add(first)
             yield piece
 
 
-def _near_lung(volume: Volume, index: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Those of the voxels (n, 3) that have much lung about them, by a coarse look at the image."""
+def _bright_near_lung(volume: Volume, threshold_hu: float) -> npt.NDArray[np.intp]:
+    """Bright voxels (n, 3) that have much lung about them, by a coarse look at the image; slice by slice for speed."""
     steps = np.maximum(np.rint(COARSE_MM / volume.spacing_mm), 1).astype(int)
-    coarse = np.asarray(volume.hu[:: steps[0], :: steps[1], :: steps[2]])
+    coarse = volume.hu[:: steps[0], :: steps[1], :: steps[2]].astype(np.float32)
     lung = (coarse > LUNG_HU[0]) & (coarse < LUNG_HU[1])
     share = ndimage.uniform_filter(lung.astype(np.float32), 3, mode="nearest")
-    return index[share[tuple((index // steps).T)] >= COARSE_LUNG_SHARE]
+    found = []
+    for k in np.flatnonzero((share >= COARSE_LUNG_SHARE).any(axis=(0, 1)).repeat(steps[2])[: volume.shape[2]]):
+        bright = np.argwhere(np.greater_equal(volume.hu[:, :, k], threshold_hu))
+        near = share[*(bright // steps[:2]).T, k // steps[2]] >= COARSE_LUNG_SHARE
+        found.append(np.column_stack([bright[near], np.full(np.count_nonzero(near), k)]))
+    return np.concatenate(found) if found else np.zeros((0, 3), dtype=np.intp)
 
 
 def _clusters(index: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
@@ -158,8 +171,17 @@ def _clusters(index: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
     return np.split(index[order], np.searchsorted(label[order], np.arange(1, count)))
 
 
-def _piece(volume: Volume, box: tuple[slice, ...], own: npt.NDArray[np.bool_], plateau_hu: float) -> _Piece | None:
-    """The piece with its volume below voxel size; None unless it is small, thin and lies in the lung."""
+def _piece(
+    volume: Volume,
+    part: tuple[tuple[slice, ...], npt.NDArray[np.float32]],
+    own: npt.NDArray[np.bool_],
+    plateau_hu: float,
+) -> _Piece | None:
+    """The piece with its volume below voxel size; None unless it is small, thin and lies in the lung.
+
+    ``part`` is a box of the image and its values there.
+    """
+    box, hu = part
     voxel_ml = geometry.voxel_volume_mm3(volume.lps_from_index) / 1000
     spacing = volume.spacing_mm
     if own.sum() * voxel_ml > EMBOLUS_ML[1]:
@@ -167,7 +189,6 @@ def _piece(volume: Volume, box: tuple[slice, ...], own: npt.NDArray[np.bool_], p
     half_width = float(ndimage.distance_transform_edt(np.pad(own, 1), sampling=spacing).max())
     if half_width > LARGEST_HALF_WIDTH_MM:
         return None
-    hu = volume.hu[box].astype(np.float32)
     away = ndimage.distance_transform_edt(~own, sampling=spacing)
     shell = hu[(away >= BACKGROUND_SHELL_MM[0]) & (away <= BACKGROUND_SHELL_MM[1])]
     if not shell.size or np.mean((shell > LUNG_HU[0]) & (shell < LUNG_HU[1])) < LUNG_SHARE:
@@ -178,7 +199,7 @@ def _piece(volume: Volume, box: tuple[slice, ...], own: npt.NDArray[np.bool_], p
     if not EMBOLUS_ML[0] <= value <= EMBOLUS_ML[1]:
         return None
     boundary = np.count_nonzero(own & ~ndimage.binary_erosion(own))
-    voxels = np.argwhere(own) + [part.start for part in box]
+    voxels = np.argwhere(own) + [axis.start for axis in box]
     return _Piece(voxels=voxels, volume_ml=value, error_ml=float(Z95 * VOLUME_EDGE_VOXELS * boundary * voxel_ml))
 
 
@@ -187,7 +208,9 @@ def _known(points: FloatArray, found: CementMap, segmentation: Segmentation) -> 
     index = np.rint(geometry.apply(geometry.inverse(segmentation.lps_from_index), points)).astype(int)
     index = index[np.all((index >= 0) & (index < segmentation.structure.shape), axis=1)]
     at = tuple(index.T)
-    if np.any(segmentation.structure[at] != Structure.BACKGROUND) or np.any(segmentation.metal_probability[at] >= 0.5):
+    if np.any(segmentation.structure[at] != Structure.BACKGROUND) or np.any(
+        segmentation.metal_probability[at] >= METAL_PROBABILITY
+    ):
         return True
     index = np.rint(geometry.apply(geometry.inverse(found.lps_from_index), points)).astype(int)
     index = index[np.all((index >= 0) & (index < found.mask.shape), axis=1)]

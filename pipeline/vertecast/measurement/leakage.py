@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from scipy.special import ndtr
 
 from vertecast import geometry
 from vertecast.anatomy import Compartment
 from vertecast.images import Segmentation
 from vertecast.measurement.cement_map import MIN_PIECE_ML, CementMap
-from vertecast.measurement.compartments import compartments, vein_or, yeom_type
+from vertecast.measurement.compartments import compartments, yeom_type
 from vertecast.measurement.endplates import BodyGeometry
 from vertecast.measurement.leak_relations import (
     Source,
@@ -99,10 +100,18 @@ def find_leaks(
                 disc_crossed=crossed,
                 neighbour_contact=touched,
                 evidence=evidence_at(found.lps_from_index, leak.visible, source, found.first_index[2]),
-                confidence=segmentation.instance_confidence[leak.instance - 1] * placed,
+                confidence=segmentation.instance_confidence[leak.instance - 1] * placed * _outside(found, leak, body),
             )
         )
     return tuple(findings)
+
+
+def _outside(found: CementMap, leak: Leak, body: BodyGeometry | NotMeasured) -> float:
+    """How sure it is that a leak lies outside, by its reach against the error of the body's own endplates."""
+    if isinstance(body, NotMeasured):
+        return 1.0
+    error_mm = max(body.height_sd_mm.values()) / np.sqrt(2)
+    return float(ndtr(farthest(found, leak.visible).value / max(error_mm, 1e-3)))
 
 
 def _pair(
@@ -193,5 +202,5 @@ def _leak(
         )  # fmt: skip
         counted[box] = own & is_mine[tuple(index)]
     return Leak(
-        instance=instance, compartment=vein_or(found, mine, compartment), visible=mine, counted=counted
+        instance=instance, compartment=compartment, visible=mine, counted=counted
     )  # fmt: skip

@@ -16,10 +16,12 @@ from vertecast.images import Grid, Segmentation, Volume
 from vertecast.measurement import bone
 from vertecast.measurement.angles import measure_angles
 from vertecast.measurement.cement import measure_cement
-from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement, metal_mask
+from vertecast.measurement.cement_crop import metal_mask
+from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement
 from vertecast.measurement.emboli import LOOKALIKES, find_emboli
 from vertecast.measurement.heights import fit_bodies, measure_vertebrae
 from vertecast.measurement.leakage import Source, find_leaks
+from vertecast.measurement.screws import without_screws
 from vertecast.results import (
     AngleFinding,
     CementFinding,
@@ -83,6 +85,10 @@ def measure_study(
     found = None
     if isinstance(volume, Volume):
         found = find_cement(volume, segmentation, bodies=bodies, metal=metal, threshold_hu=cement_hu)
+    if found is not None:
+        found, screws = without_screws(found, bodies)
+        box, share = _on_working_grid(segmentation, found, screws)
+        metal[box] |= share >= 0.5
     vertebrae = measure_vertebrae(
         volume, segmentation, levels, series_instance_uid=series_instance_uid,
         treated=found.treated if found else frozenset(), geometries=bodies,
@@ -157,21 +163,23 @@ def _labels(segmentation: Segmentation, found: CementMap | None, metal: npt.NDAr
     """Cement and metal on the working grid."""
     labels = np.zeros(segmentation.structure.shape, dtype=np.uint8)
     if found is not None:
-        corners = geometry.corner_points_lps_mm(found.lps_from_index, found.piece.shape)
-        index = geometry.apply(geometry.inverse(segmentation.lps_from_index), corners)
-        first = np.clip(np.floor(index.min(axis=0)), 0, labels.shape).astype(int)
-        last = np.clip(np.ceil(index.max(axis=0)) + 1, 0, labels.shape).astype(int)
-        box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-        target = geometry.affine(
-            segmentation.lps_from_index[:3, :3], geometry.apply(segmentation.lps_from_index, first.astype(np.float64))
-        )
-        shape = (int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2]))
-        leaked = found.mask & (found.piece > 0)
-        share = [
-            geometry.resample(part.astype(np.float32), found.lps_from_index, target, shape)
-            for part in (found.mask, leaked)
-        ]
-        labels[box][share[0] >= 0.5] = CEMENT_INSIDE_LABEL
-        labels[box][(share[0] >= 0.5) & (share[1] >= 0.5 * share[0])] = CEMENT_LEAKED_LABEL
+        box, visible = _on_working_grid(segmentation, found, found.mask)
+        _, leaked = _on_working_grid(segmentation, found, found.mask & (found.piece > 0))
+        labels[box][visible >= 0.5] = CEMENT_INSIDE_LABEL
+        labels[box][(visible >= 0.5) & (leaked >= 0.5 * visible)] = CEMENT_LEAKED_LABEL
     labels[metal] = METAL_LABEL
     return labels
+
+
+def _on_working_grid(
+    segmentation: Segmentation, found: CementMap, part: npt.NDArray[np.bool_]
+) -> tuple[tuple[slice, ...], npt.NDArray[np.float32]]:
+    """A part of the cement map on the working grid: the box it lies in, and the share of each voxel there."""
+    corners = geometry.corner_points_lps_mm(found.lps_from_index, found.piece.shape)
+    index = geometry.apply(geometry.inverse(segmentation.lps_from_index), corners)
+    first = np.clip(np.floor(index.min(axis=0)), 0, segmentation.structure.shape).astype(int)
+    last = np.clip(np.ceil(index.max(axis=0)) + 1, 0, segmentation.structure.shape).astype(int)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+    target = geometry.shifted(segmentation.lps_from_index, first)
+    shape = (int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2]))
+    return box, geometry.resample(part.astype(np.float32), found.lps_from_index, target, shape)
