@@ -113,7 +113,7 @@ def test_a_leak_in_front_does_not_touch_the_canal() -> None:
     assert (leak.canal_contact, leak.canal_fill, leak.neighbour_contact) == (False, None, None)
 
 
-@pytest.mark.parametrize(("radius", "touches"), [(1.8, False), (3.9, True)])
+@pytest.mark.parametrize(("radius", "touches"), [(2.4, False), (3.9, True)])
 def test_how_far_a_leak_crosses_the_disc(radius: float, touches: bool) -> None:
     # The disc below the first of two bodies is 8 mm high where the plates face each other.
     made = phantom(INSIDE, ((-4.0, -2.0, 0.0), radius, 0), bodies=2, curve_deg=0.0)
@@ -179,8 +179,8 @@ def test_pedicle_screws_that_look_like_cement_are_metal() -> None:
     assert [leak.compartment for leak in result.leaks] == []
     assert len(result.hardware) == 2
     for found in result.hardware:
-        # From the back of the body on: 45 mm of a rod of 28 mm2.
-        assert value(found.volume) == pytest.approx(1.3, rel=0.3)
+        # From the back of the body on: 46 mm of a rod of 28 mm2, somewhat wider where blurred balls overlap.
+        assert 1.2 < value(found.volume) < 2.0
     assert any("too thick for cement" in warning for warning in result.warnings)
     assert 210 in result.cement_labels
 
