@@ -37,6 +37,8 @@ class NotMeasured:
 
 
 Measured: TypeAlias = Quantity | NotMeasured
+Third: TypeAlias = Literal["anterior", "middle", "posterior"]
+"""A third of a body's depth."""
 Deformity: TypeAlias = Literal["none", "wedge", "biconcave", "crush"]
 LevelSource: TypeAlias = Literal["sacrum", "ribs", "sacrum+ribs", "operator", "label map", "unknown"]
 
@@ -127,7 +129,9 @@ class CementFinding:
     """The cement of one treated vertebra.
 
     A projection gives its ``area`` (mm2), its share of the body's area ``area_fraction``, the share of it that lies
-    outside the body's outline, and its centre; on CT these are None.
+    outside the body's outline, and its centre; on CT these are None. A CT alone gives ``thirds_filled`` (share of each
+    third of the body's depth that cement fills), ``thirds_of_cement`` (share of the cement inside that lies there) and
+    ``gas_beside`` (mL of gas inside the body beside the cement).
     """
 
     id: str
@@ -143,6 +147,9 @@ class CementFinding:
     pattern: Literal["compact", "interdigitated"] | NotMeasured
     endplate_contact: Literal["none", "superior", "inferior", "both"] | NotMeasured
     crosses_midline: bool | NotMeasured
+    thirds_filled: Mapping[Third, Measured] | NotMeasured | None = None
+    thirds_of_cement: Mapping[Third, Measured] | NotMeasured | None = None
+    gas_beside: Measured | None = None
     confidence: float
 
 
@@ -165,8 +172,12 @@ class Evidence:
 class LeakFinding:
     """One piece of cement outside the bony outline of its vertebra.
 
-    On a projection it is only ``suspected`` (True; None on CT), and ``area`` (mm2) and ``area_fraction`` (share of the
-    body's area) take the place of the volume.
+    On a projection it is only ``suspected`` (True), and ``area`` (mm2) and ``area_fraction`` (share of the body's area)
+    take the place of the volume. On CT ``suspected`` is True for dense pieces in the lungs, else None.
+
+    A CT alone says whether a leak touches the canal (``canal_contact``); of a leak into the canal, what share of the
+    cross-section it fills at most (``canal_fill``); of one into a disc, what share of the disc's height it crosses
+    (``disc_crossed``) and whether it touches the next body's endplate (``neighbour_contact``).
     """
 
     cement_id: str
@@ -179,6 +190,10 @@ class LeakFinding:
     area_fraction: Measured | None = None
     farthest: Measured
     canal_distance: Measured
+    canal_contact: bool | NotMeasured | None = None
+    canal_fill: Measured | None = None
+    disc_crossed: Measured | None = None
+    neighbour_contact: bool | NotMeasured | None = None
     evidence: Evidence
     confidence: float
 

@@ -100,7 +100,7 @@ def write_labels(path: Path, labels: np.ndarray, lps_from_index: np.ndarray) -> 
 
 
 def _truth() -> dict[str, Any]:
-    leaks = [("disc_superior", DISC), ("canal", CANAL)]
+    leaks = [("disc_superior", DISC, "D"), ("canal", CANAL, "B")]
     return {
         "vertebrae": [
             {
@@ -116,8 +116,14 @@ def _truth() -> dict[str, Any]:
         ],
         "cement": [{"level": TREATED, "volume_ml": 4.0}],
         "leaks": [
-            {"level": TREATED, "compartment": name, "volume_ml": size(part), "center_lps_mm": point(part)}
-            for name, part in leaks
+            {
+                "level": TREATED,
+                "compartment": name,
+                "yeom_type": yeom_type,
+                "volume_ml": size(part),
+                "center_lps_mm": point(part),
+            }
+            for name, part, yeom_type in leaks
         ],
     }
 
@@ -140,6 +146,7 @@ def _report() -> dict[str, Any]:
             {
                 "level": leak["level"],
                 "compartment": leak["compartment"],
+                "yeom_type": leak["yeom_type"],
                 "volume": quantity(leak["volume_ml"], "mL"),
                 "evidence": {"point": leak["center_lps_mm"]},
             }

@@ -47,6 +47,26 @@ def test_all_files_are_written_and_agree(make: Callable, tmp_path: Path) -> None
     assert [row["verdict"] for row in rows["leaks"]] == ["found"] * 4 + ["missed"] * 2
 
 
+def test_leaks_are_counted_by_their_compartment(make: Callable, tmp_path: Path) -> None:
+    right, wrong, missed = (make(uid=f"1.2.3.{n}") for n in range(3))
+    wrong.report["leaks"][0] |= {"compartment": "prevertebral", "yeom_type": "C"}
+    del missed.report["leaks"][0]
+    for study in (right, wrong, missed):
+        study.truth["leaks"][1]["volume_ml"] = 0.3
+        study.write_truth(tmp_path / "truth")
+        study.write_found(tmp_path / "found")
+    text = text_table(evaluate_folders(tmp_path / "truth", tmp_path / "found", tmp_path / "out"))
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["leaks_by_compartment"] == {
+        "canal": {"in view": 3, "found": 3, "compartment right": 3, "Yeom type right": 3},
+        "disc_superior": {"in view": 3, "found": 2, "compartment right": 1, "Yeom type right": 1},
+    }
+    line = next(line for line in text.splitlines() if line.startswith("  disc_superior"))
+    assert line.split() == ["disc_superior", "3", "2", "1", "1"]
+    rows = list(csv.DictReader((tmp_path / "out" / "leaks.csv").open()))
+    assert [(row["yeom_type"], row["found_yeom_type"]) for row in rows[:2]] == [("D", "D"), ("B", "B")]
+
+
 def test_the_table_says_what_it_is_of_and_what_was_reached(study, tmp_path: Path) -> None:
     text = text_table(evaluate_folders(*folders(study, tmp_path), tmp_path / "out"))
     assert text.startswith("1 studies (simulated) of 1 patients, 0 without a report")

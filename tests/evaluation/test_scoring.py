@@ -39,6 +39,26 @@ def test_the_truth_itself_scores_full_marks(study, tmp_path: Path) -> None:
     assert estimates["grade_kappa"].value == estimates["height_coverage"].value == 1
 
 
+def test_a_wrong_or_missing_yeom_type_counts_and_one_that_does_not_exist_is_left_out(make, tmp_path: Path) -> None:
+    studies = []
+    for n, (true, found) in enumerate([("D", "D"), ("D", "C"), ("D", {"not_measured": "no route"}), (None, "S")]):
+        study = make(uid=f"1.2.3.{n}")
+        study.truth["leaks"][0]["yeom_type"], study.report["leaks"][0]["yeom_type"] = true, found
+        studies.append(score(study, tmp_path / str(n)))
+    estimate = scores.summarize(studies).estimates["yeom_right"]
+    assert (estimate.value, estimate.count) == (pytest.approx(1 / 3), 3)
+    assert [leak.yeom_right for result in studies for leak in result.leaks[:1]] == [True, False, False, None]
+
+
+def test_small_leaks_are_scored_apart(study, tmp_path: Path) -> None:
+    # The leak into the canal holds 0.09 mL, that into the disc 0.18.
+    del study.report["leaks"][1]
+    result = score(study, tmp_path)
+    assert (value("leaks_found", result), value("small_leaks_found", result)) == (1.0, 0.0)
+    study.truth["leaks"][1]["volume_ml"] = 0.04
+    assert value("small_leaks_found", score(study, tmp_path / "smaller")) is None
+
+
 def test_other_grids_of_the_same_labels_score_the_same(study, tmp_path: Path) -> None:
     # Columns the other way round, axes in another order, padding: the grid of another reader.
     flipped = study.found_labels[::-1].transpose(2, 0, 1)

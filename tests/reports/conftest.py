@@ -197,6 +197,17 @@ def _report(column: Column) -> StudyReport:
                 pattern="compact",
                 endplate_contact="superior",
                 crosses_midline=False,
+                thirds_filled={
+                    "anterior": _q(0.31, "1", 0.02),
+                    "middle": _q(0.2, "1", 0.02),
+                    "posterior": _q(0.04, "1", 0.01),
+                },
+                thirds_of_cement={
+                    "anterior": _q(0.55, "1", 0.0),
+                    "middle": _q(0.38, "1", 0.0),
+                    "posterior": _q(0.07, "1", 0.0),
+                },
+                gas_beside=_q(0.0, "mL", 0.0),
                 confidence=0.93,
             ),
         ),
@@ -274,6 +285,9 @@ def _leak(
         volume=_q(volume_ml, "mL", 0.02),
         farthest=_q(6.1, "mm", 0.8),
         canal_distance=_q(14.0, "mm", 0.8),
+        canal_contact=False,
+        disc_crossed=_q(0.6, "1", 0.1) if compartment is Compartment.DISC_SUPERIOR else None,
+        neighbour_contact=False if compartment is Compartment.DISC_SUPERIOR else None,
         evidence=Evidence(series_instance_uid=SERIES, slice_number=57, sop_instance_uid="1.2.3", point_lps_mm=point),
         confidence=0.9,
     )

@@ -74,6 +74,9 @@ cement = st.builds(
     pattern=reasons | st.sampled_from(["compact", "interdigitated"]),
     endplate_contact=reasons | st.sampled_from(["none", "superior", "inferior", "both"]),
     crosses_midline=reasons | st.booleans(),
+    thirds_filled=reasons | st.none() | places,
+    thirds_of_cement=reasons | st.none() | places,
+    gas_beside=st.none() | measured,
     confidence=shares,
 )
 leaks = st.builds(
@@ -85,6 +88,10 @@ leaks = st.builds(
     volume=measured,
     farthest=measured,
     canal_distance=measured,
+    canal_contact=st.none() | reasons | st.booleans(),
+    canal_fill=st.none() | measured,
+    disc_crossed=st.none() | measured,
+    neighbour_contact=st.none() | reasons | st.booleans(),
     evidence=st.builds(Evidence, series_instance_uid=texts, slice_number=st.integers(1, 999), point_lps_mm=points),
     confidence=shares,
 )

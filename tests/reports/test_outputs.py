@@ -142,6 +142,9 @@ def test_a_run_and_its_table(case, tmp_path: Path) -> None:
     fractured = rows["L1"]
     assert (fractured["height_loss"], fractured["genant_grade"], fractured["treated"]) == ("0.34", "2", "1")
     assert (fractured["cement_volume_ml"], fractured["leak_volume_ml"], fractured["leak_count"]) == ("4.1", "0.36", "2")
+    thirds = [fractured[f"{third}_third_filled"] for third in ("anterior", "middle", "posterior")]
+    assert (thirds, fractured["gas_beside_cement_ml"]) == (["0.31", "0.2", "0.04"], "0")
+    assert (fractured["disc_crossed"], fractured["canal_fill"]) == ("0.6", "")
     assert fractured["density_hu"] == ""
     assert fractured["not_measured"] == "density_hu: cement in the body"
     assert rows["T11"]["not_measured"].startswith("anterior_height_mm, middle_height_mm")

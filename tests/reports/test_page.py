@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from page_checker import Checker
-from vertecast.reports import index, page, wording
+from vertecast.anatomy import Compartment
+from vertecast.reports import film_tables, index, page, tables, wording
 from vertecast.reports.pictures import Picture
 from vertecast.reports.summary import RunSummary, StudyRun
 from vertecast.results import DeformityIndex, NotMeasured, Quantity, StudyReport
@@ -152,6 +153,36 @@ def test_a_study_in_which_nothing_was_found_gives_its_reasons(case) -> None:
     first = text[: text.index('id="series"')]
     assert "No vertebra was measured." in first
     assert "localizer, no volume" in first
+
+
+def test_where_cement_lies_and_what_leaks_touch(case) -> None:
+    cement = [cell.text for cell in tables.cement_table(case.report).rows[0]]
+    assert cement[4:6] == ["31 / 20 / 4 %", "55 / 38 / 7 %"]
+    assert cement[9] == "0.0 mL"
+    touches = tables.leak_table(case.report).header.index("Touches")
+    assert [row[touches].text for row in tables.leak_table(case.report).rows] == ["crosses 60 % of the disc", ""]
+    disc, tissue = case.report.leaks
+    across = replace(disc, neighbour_contact=True)
+    fill = Quantity(value=0.31, unit="1", interval95=(0.25, 0.37))
+    canal = replace(tissue, compartment=Compartment.CANAL, canal_fill=fill, canal_contact=True)
+    near = replace(tissue, canal_contact=NotMeasured(reason="too near to the canal to tell"))
+    unseen = replace(canal, canal_fill=NotMeasured(reason="the canal was not segmented here"))
+    shown = tables.leak_table(replace(case.report, leaks=(across, canal, near, unseen)))
+    assert [row[touches].text for row in shown.rows] == [
+        "crosses 60 % of the disc; next endplate", "canal, fills 31 %", "–", "–",
+    ]  # fmt: skip
+    assert shown.rows[1][touches].interval == "25–37"
+    assert shown.notes[-2:] == ("too near to the canal to tell", "the canal was not segmented here")
+    assert wording.leak_text(canal) == "leak 0.06 mL into the spinal canal, filling 31 % of its section"
+    assert wording.leak_text(across) == "leak 0.3 mL into the disc above up to the next endplate"
+
+
+def test_a_piece_in_the_lung_is_only_suspected(case) -> None:
+    piece = replace(case.report.leaks[1], compartment=Compartment.DISTANT, suspected=True)
+    report = replace(case.report, leaks=(piece,))
+    assert wording.leak_text(piece) == "suspected leak 0.06 mL far from the vertebra"
+    assert [row[1].text for row in tables.leak_table(report).rows] == ["suspected far from the vertebra"]
+    assert film_tables.film_leak_table(report).rows == ()
 
 
 def test_the_index_leads_to_every_report(case) -> None:

@@ -45,12 +45,13 @@ class TrueBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrueLeak:
-    """One leak as it was made."""
+    """One leak as it was made; ``yeom_type`` is None where the classification names none."""
 
     level: str
     compartment: str
     volume_ml: float
     center_lps_mm: Point
+    yeom_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +91,13 @@ class FoundBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundLeak:
-    """One leak as it was reported; the point is the evidence that the report gives for it."""
+    """One leak as it was reported; the point is the evidence for it, ``yeom_type`` None where none was given."""
 
     level: str
     compartment: str
     volume: Measured
     point_lps_mm: Point
+    yeom_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +199,7 @@ def _true_study(path: Path, document: Mapping[str, Any]) -> TrueStudy:
                     compartment=str(leak["compartment"]),
                     volume_ml=float(leak["volume_ml"]),
                     center_lps_mm=_point(leak["center_lps_mm"]),
+                    yeom_type=leak.get("yeom_type"),
                 )
                 for leak in document["leaks"]
             ),
@@ -230,6 +233,7 @@ def _found_study(path: Path, document: Mapping[str, Any]) -> FoundStudy:
                     compartment=str(leak["compartment"]),
                     volume=_measured(leak["volume"]),
                     point_lps_mm=_point(leak["evidence"]["point"]),
+                    yeom_type=_word(leak.get("yeom_type")),
                 )
                 for leak in document["leaks"]
             ),
@@ -268,6 +272,11 @@ def _measured(value: Mapping[str, Any]) -> Measured:
         unit=str(value["unit"]),
         interval95=None if interval is None else (float(interval[0]), float(interval[1])),
     )
+
+
+def _word(value: Any) -> str | None:
+    """A word, or None for one that was not measured."""
+    return value if isinstance(value, str) else None
 
 
 def _point(values: Any) -> Point:

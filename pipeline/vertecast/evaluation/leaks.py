@@ -37,6 +37,13 @@ class LeakScore:
         """True for a leak that was found and put into its compartment."""
         return self.truth is not None and self.found is not None and self.truth.compartment == self.found.compartment
 
+    @property
+    def yeom_right(self) -> bool | None:
+        """True for a leak that was found and given its Yeom type; None where it has none, or was not found."""
+        if self.truth is None or self.found is None or self.truth.yeom_type is None:
+            return None
+        return self.truth.yeom_type == self.found.yeom_type
+
 
 def score_leaks(truth: Sequence[TrueLeak], found: Sequence[FoundLeak], labels: Mask) -> tuple[LeakScore, ...]:
     """Give every true and every reported leak its verdict.

@@ -103,6 +103,7 @@ def scores_document(results: Results) -> dict[str, Any]:
             "columns": "found grade 0 to 3, not graded, missed",
             "counts": summary.genant_confusion(studies),
         },
+        "leaks_by_compartment": summary.leaks_by_compartment(studies),
         "abstentions": summary.abstentions(studies),
     }
 
@@ -189,6 +190,8 @@ def _leak_rows(study: StudyScore) -> Iterator[Row]:
             "found_level": "" if found is None else found.level,
             "compartment": "" if truth is None else truth.compartment,
             "found_compartment": "" if found is None else found.compartment,
+            "yeom_type": "" if truth is None else truth.yeom_type or "",
+            "found_yeom_type": "" if found is None else found.yeom_type or "",
             "volume_ml": "" if truth is None else _number(truth.volume_ml),
             "found_volume_ml": "" if found is None else _value(found.volume),
         }

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 from vertecast.evaluation import agreement
 from vertecast.evaluation.agreement import Estimate, Statistic, estimate
 from vertecast.evaluation.datasets import PLACES, FoundBody, TrueBody
+from vertecast.evaluation.leaks import LeakScore
 from vertecast.evaluation.scoring import StudyScore
 from vertecast.results import Measured, NotMeasured, Place, Quantity
 
@@ -17,6 +18,9 @@ FINE_VOXEL_MM: Final = 1.5
 
 REPORTED_LEAK_ML: Final = 0.1
 """Leaks from this volume on must be found; smaller ones are about a voxel of a usual CT."""
+
+SMALL_LEAK_ML: Final = 0.05
+"""About the smallest leak that a reader of CT reports; those up to `REPORTED_LEAK_ML` are scored apart."""
 
 Rows: TypeAlias = Iterable[tuple[float, ...]]
 
@@ -114,16 +118,28 @@ def _volume_errors(study: StudyScore) -> Rows:
         yield (abs(found_ml - cement.true_ml) / cement.true_ml,)
 
 
-def _leaks_found(study: StudyScore) -> Rows:
-    for leak in study.leaks:
-        if leak.truth is not None and leak.verdict != "out of view" and leak.truth.volume_ml >= REPORTED_LEAK_ML:
-            yield (float(leak.verdict == "found"),)
+def _leaks_found(smallest_ml: float, largest_ml: float = float("inf")) -> Callable[[StudyScore], Rows]:
+    def rows(study: StudyScore) -> Rows:
+        for leak in study.leaks:
+            if leak.truth is None or leak.verdict == "out of view":
+                continue
+            if smallest_ml <= leak.truth.volume_ml < largest_ml:
+                yield (float(leak.verdict == "found"),)
+
+    return rows
 
 
-def _compartments(study: StudyScore) -> Rows:
-    for leak in study.leaks:
-        if leak.verdict == "found" and leak.truth is not None and leak.truth.volume_ml >= REPORTED_LEAK_ML:
-            yield (float(leak.compartment_right),)
+def _of_found_leaks(right: Callable[[LeakScore], bool | None]) -> Callable[[StudyScore], Rows]:
+    """What is right of the leaks from `REPORTED_LEAK_ML` that were found; those without an answer are left out."""
+
+    def rows(study: StudyScore) -> Rows:
+        for leak in study.leaks:
+            if leak.verdict == "found" and leak.truth is not None and leak.truth.volume_ml >= REPORTED_LEAK_ML:
+                answer = right(leak)
+                if answer is not None:
+                    yield (float(answer),)
+
+    return rows
 
 
 def _false_leaks(smallest_ml: float) -> Callable[[StudyScore], Rows]:
@@ -215,11 +231,20 @@ SCORES: Final[tuple[Score, ...]] = (
         rows=lambda s: [(len(s.false_cement),)], statistic=agreement.total, decimals=0,
     ),
     Score(
-        key="leaks_found", label=f"leaks ≥{REPORTED_LEAK_ML:g} mL found", rows=_leaks_found, target=("≥", 0.90)
+        key="leaks_found", label=f"leaks ≥{REPORTED_LEAK_ML:g} mL found",
+        rows=_leaks_found(REPORTED_LEAK_ML), target=("≥", 0.90),
     ),
     Score(
         key="compartments_right", label="their compartment right, of those found",
-        rows=_compartments, target=("≥", 0.85),
+        rows=_of_found_leaks(lambda leak: leak.compartment_right), target=("≥", 0.85),
+    ),
+    Score(
+        key="yeom_right", label="their Yeom type right, of those found that have one",
+        rows=_of_found_leaks(lambda leak: leak.yeom_right), target=("≥", 0.85),
+    ),
+    Score(
+        key="small_leaks_found", label=f"leaks of {SMALL_LEAK_ML:g} to {REPORTED_LEAK_ML:g} mL found",
+        rows=_leaks_found(SMALL_LEAK_ML, REPORTED_LEAK_ML),
     ),
     Score(
         key="false_leaks", label="false leaks of any size, a treated body", rows=_false_leaks(0.0),

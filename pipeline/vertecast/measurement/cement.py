@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -11,13 +11,16 @@ from scipy import ndimage
 
 from vertecast import geometry
 from vertecast.geometry import FloatArray
+from vertecast.images import Segmentation, Volume
+from vertecast.measurement.cement_inside import cement_by_third, gas_beside
 from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement
 from vertecast.measurement.endplates import BodyGeometry
-from vertecast.results import CementFinding, LevelAssignment, Measured, NotMeasured, Quantity
+from vertecast.results import CementFinding, LevelAssignment, Measured, NotMeasured, Quantity, Third
 
 __all__ = ["CEMENT_HU", "CementMap", "find_cement", "measure_cement"]
 
 CONTACT_MM: Final = 1.0
+CONTACT_VOXELS: Final = 3
 MIDLINE_SHARE: Final = 0.1
 COMPACT_DEPTH_MM: Final = 2.0
 COMPACT_RATIO: Final = 0.45
@@ -25,15 +28,29 @@ COMPACT_RATIO: Final = 0.45
 
 
 def measure_cement(
+    volume: Volume,
     found: CementMap,
+    segmentation: Segmentation,
     bodies: Sequence[BodyGeometry | NotMeasured],
     levels: Sequence[LevelAssignment],
-    body_volumes: Sequence[Measured],
     *,
+    body_volumes: Sequence[Measured],
     series_instance_uid: str,
-    confidences: Sequence[float],
 ) -> tuple[CementFinding, ...]:
-    """Measure the cement of every treated vertebra; ids are C1, C2, ... from cranial to caudal."""
+    """Measure the cement of every treated vertebra.
+
+    Args:
+        volume: Native CT.
+        found: Cement on its grid.
+        segmentation: What the network found.
+        bodies: Geometry of every vertebra, or why there is none.
+        levels: One per vertebra.
+        body_volumes: Volume of every body (mL).
+        series_instance_uid: Of the CT.
+
+    Returns:
+        One finding per treated vertebra; ids are C1, C2, ... from cranial to caudal.
+    """
     findings = []
     for number, instance in enumerate(sorted(found.treated), start=1):
         own = found.vertebra == instance
@@ -42,12 +59,17 @@ def measure_cement(
         volume_inside = found.volume_ml(inside)
         contact: Literal["none", "superior", "inferior", "both"] | NotMeasured
         midline: bool | NotMeasured
+        filled: Mapping[Third, Measured] | NotMeasured
+        lies: Mapping[Third, Measured] | NotMeasured
         if isinstance(body, NotMeasured):
-            contact, midline = body, body
+            contact, midline, filled, lies = body, body, body, body
         else:
             points = geometry.apply(found.lps_from_index, np.argwhere(inside & found.mask))
             local = body.local_mm(points)
             contact, midline = _contact(local, body), _crosses_midline(local)
+            filled, lies = cement_by_third(
+                found, inside, segmentation, body, instance=instance, body_volume=body_volumes[instance - 1]
+            )
         findings.append(
             CementFinding(
                 id=f"C{number}",
@@ -59,7 +81,10 @@ def measure_cement(
                 pattern=_pattern(found, inside & found.mask),
                 endplate_contact=contact,
                 crosses_midline=midline,
-                confidence=confidences[instance - 1],
+                thirds_filled=filled,
+                thirds_of_cement=lies,
+                gas_beside=gas_beside(volume, found, own),
+                confidence=segmentation.instance_confidence[instance - 1],
             )
         )
     return tuple(findings)
@@ -76,8 +101,8 @@ def _fill(inside: Quantity, body: Measured) -> Measured:
 
 def _contact(local: FloatArray, body: BodyGeometry) -> Literal["none", "superior", "inferior", "both"]:
     x, y, z = local.T
-    top = bool(np.count_nonzero(z >= body.superior(x, y) - CONTACT_MM) >= 3)
-    bottom = bool(np.count_nonzero(z <= body.inferior(x, y) + CONTACT_MM) >= 3)
+    top = bool(np.count_nonzero(z >= body.superior(x, y) - CONTACT_MM) >= CONTACT_VOXELS)
+    bottom = bool(np.count_nonzero(z <= body.inferior(x, y) + CONTACT_MM) >= CONTACT_VOXELS)
     if top and bottom:
         return "both"
     return "superior" if top else "inferior" if bottom else "none"

@@ -19,9 +19,8 @@ from vertecast import geometry
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation, Volume
 from vertecast.measurement.bone import Z95
-from vertecast.measurement.bony_outline import bony_outlines
+from vertecast.measurement.cement_crop import BACKGROUND_SHELL_MM, GATE_REACH_MM, Crop, crop_round_cement, metal_mask
 from vertecast.measurement.endplates import BodyGeometry
-from vertecast.measurement.outline import CEMENT_PROBABILITY
 from vertecast.results import NotMeasured, Quantity
 
 CEMENT_HU: Final = 700.0
@@ -31,18 +30,21 @@ a voxel must also belong to what the network calls cement."""
 CLIP_HU: Final = 3071.0
 """Largest value of 12-bit CT: the true value may be higher."""
 
-METAL_PROBABILITY: Final = 0.5
-GATE_REACH_MM: Final = 4.0
-"""Outside the bone cement may lie this far from what the network marked: thin leaks lose contrast on its grid."""
-
 INNER_GATE_REACH_MM: Final = 1.5
 """In and at the bone one voxel of the network's grid: beyond, dense cortex beside the cement would be taken for it."""
 
 MIN_TREATED_ML: Final = 0.2
 """Less bright material inside a body is a bone island or sclerosis, not a treatment (usual fills: 2 to 8 mL)."""
 
+MIN_MARKED_INSIDE: Final = 0.5
+"""Share of a body's cement that the network must have marked itself. Solid cement is far wider than its grid and nearly
+all marked; sclerotic bone beside a stray mark is bright too, and hardly marked."""
+
+MIN_MARKED_OUTSIDE: Final = 0.05
+"""The same of a piece outside, where cement is often thinner than the grid: less is a stray mark that dense bone or
+calcium round it was gathered to."""
+
 MIN_PIECE_ML: Final = 0.03
-BACKGROUND_SHELL_MM: Final = (2.5, 6.0)
 TAIL_MM: Final = 1.75
 """Partial volume is counted this far from the visible cement: beyond lies 1 % of a ball at a blur (SD) of 1 mm, and the
 cortex that would be counted too."""
@@ -109,36 +111,6 @@ class CementMap:
         return frozenset(int(n) for n in np.unique(self.vertebra[self.mask]) if n)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Crop:
-    """The part of the native CT round the cement, and what the working grid says of its voxels."""
-
-    lps_from_index: FloatArray
-    first_index: tuple[int, int, int]
-    hu: npt.NDArray[np.float32]
-    marked_mm: npt.NDArray[np.float32]
-    seed: npt.NDArray[np.bool_]
-    metal: npt.NDArray[np.bool_]
-    outside_mm: npt.NDArray[np.float32]
-    nearest: npt.NDArray[np.uint8]
-
-    @property
-    def spacing_mm(self) -> FloatArray:
-        return geometry.spacing_mm(self.lps_from_index)
-
-    @property
-    def tolerance_mm(self) -> float:
-        """How far blur and the outline's own error may carry cement or cortex over the outline."""
-        return 0.5 * float(self.spacing_mm.max()) + 0.75
-
-    def smooth(self, values: npt.NDArray[np.float32], sigma_mm: float) -> npt.NDArray[np.float32]:
-        return np.asarray(ndimage.gaussian_filter(values, sigma_mm / self.spacing_mm, truncate=3.0))
-
-    def distance_mm(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        """Distance of every voxel to the mask."""
-        return np.asarray(ndimage.distance_transform_edt(~mask, sampling=self.spacing_mm))
-
-
 def find_cement(
     volume: Volume,
     segmentation: Segmentation,
@@ -159,7 +131,7 @@ def find_cement(
     Returns:
         The map, or None where no vertebra holds cement.
     """
-    crop = _crop(volume, segmentation, metal_mask(segmentation) if metal is None else metal, bodies)
+    crop = crop_round_cement(volume, segmentation, metal_mask(segmentation) if metal is None else metal, bodies)
     if crop is None:
         return None
     reach = np.where(crop.outside_mm > crop.tolerance_mm, GATE_REACH_MM, INNER_GATE_REACH_MM)
@@ -187,64 +159,6 @@ def find_cement(
     return _attribute(crop, fraction.astype(np.float32), visible, (typical, tuple(notes)))
 
 
-def metal_mask(segmentation: Segmentation) -> npt.NDArray[np.bool_]:
-    """Metal on the working grid: more likely than cement and than not."""
-    metal = segmentation.metal_probability >= METAL_PROBABILITY
-    at = np.nonzero(metal)
-    metal[at] = segmentation.metal_probability[at] >= segmentation.cement_probability[at]
-    return metal
-
-
-def _crop(
-    volume: Volume,
-    segmentation: Segmentation,
-    metal: npt.NDArray[np.bool_],
-    bodies: Sequence[BodyGeometry | NotMeasured],
-) -> _Crop | None:
-    """Cut out the cement with a margin and carry the working grid's knowledge onto native voxels."""
-    marked = (segmentation.cement_probability >= CEMENT_PROBABILITY) & ~metal
-    if not marked.any():
-        return None
-    margin_mm = GATE_REACH_MM + BACKGROUND_SHELL_MM[1]
-    index = np.argwhere(marked)
-    low, high = index.min(axis=0), index.max(axis=0)
-    margin = int(np.ceil((margin_mm + 4.0) / segmentation.spacing_mm))
-    work = tuple(
-        slice(int(max(a - margin, 0)), int(min(b + margin + 1, n)))
-        for a, b, n in zip(low, high, marked.shape, strict=True)
-    )
-    lps_from_work = geometry.shifted(segmentation.lps_from_index, [s.start for s in work])
-    shape = tuple(s.stop - s.start for s in work)
-    corners = geometry.corner_points_lps_mm(lps_from_work, shape)
-    native = geometry.apply(geometry.inverse(volume.lps_from_index), corners)
-    first = np.clip(np.floor(native.min(axis=0)), 0, np.array(volume.shape) - 1).astype(int)
-    last = np.clip(np.ceil(native.max(axis=0)) + 1, 1, volume.shape).astype(int)
-    if (last <= first).any():
-        return None
-    box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-    lps_from_crop = geometry.shifted(volume.lps_from_index, first)
-    hu = volume.hu[box].astype(np.float32)
-    target = (hu.shape[0], hu.shape[1], hu.shape[2])
-
-    def carry(values: npt.NDArray[np.generic], order: int, fill: float = 0.0) -> npt.NDArray[np.float32]:
-        return geometry.resample(values, lps_from_work, lps_from_crop, target, order=order, fill=fill)
-
-    spacing = segmentation.spacing_mm
-    reach = ndimage.distance_transform_edt(~marked[work]) * spacing
-    marked_mm = carry(reach.astype(np.float32), 1, fill=1e3)
-    signed, nearest = bony_outlines(segmentation, work, bodies)
-    return _Crop(
-        lps_from_index=lps_from_crop,
-        first_index=(int(first[0]), int(first[1]), int(first[2])),
-        hu=hu,
-        marked_mm=marked_mm,
-        seed=marked_mm < 0.75 * spacing,
-        metal=carry(metal[work].astype(np.float32), 1) >= 0.5,
-        outside_mm=carry(signed, 1, fill=1e3),
-        nearest=carry(nearest, 0).astype(np.uint8),
-    )
-
-
 def _touching(mask: npt.NDArray[np.bool_], seed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Connected pieces of the mask (26 neighbours) that hold a seed voxel."""
     pieces, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
@@ -252,7 +166,7 @@ def _touching(mask: npt.NDArray[np.bool_], seed: npt.NDArray[np.bool_]) -> npt.N
     return np.asarray(np.isin(pieces, keep[keep > 0]))
 
 
-def _plateau(crop: _Crop, bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def _plateau(crop: Crop, bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Local value of solid cement.
 
     The mean of the voxels deep inside; where cement is too thin to have any, a mean in which the brightest voxels
@@ -268,7 +182,7 @@ def _plateau(crop: _Crop, bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.float
     return np.asarray(1000 * np.where(weight > 1e-2, solid / np.maximum(weight, 1e-2), thin), dtype=np.float32)
 
 
-def _background(crop: _Crop, bright: npt.NDArray[np.bool_], threshold_hu: float) -> npt.NDArray[np.float32]:
+def _background(crop: Crop, bright: npt.NDArray[np.bool_], threshold_hu: float) -> npt.NDArray[np.float32]:
     """Local value of what surrounds the cement, from a shell beyond its blur."""
     distance = crop.distance_mm(bright)
     shell = (distance >= BACKGROUND_SHELL_MM[0]) & (distance <= BACKGROUND_SHELL_MM[1])
@@ -281,7 +195,7 @@ def _background(crop: _Crop, bright: npt.NDArray[np.bool_], threshold_hu: float)
     return np.asarray(np.where(weight > 1e-3, value / np.maximum(weight, 1e-3), overall), dtype=np.float32)
 
 
-def _unclipped_plateau(crop: _Crop, bright: npt.NDArray[np.bool_], background_hu: float) -> float:
+def _unclipped_plateau(crop: Crop, bright: npt.NDArray[np.bool_], background_hu: float) -> float:
     """Plateau of clipped cement: a blurred edge is steepest at half its height, and that height is not clipped."""
     gradient = np.sqrt(sum(g**2 for g in np.gradient(crop.hu, *crop.spacing_mm)))
     edges = np.arange(background_hu + 200, CLIP_HU - 100, 150.0)
@@ -301,17 +215,17 @@ def _unclipped_plateau(crop: _Crop, bright: npt.NDArray[np.bool_], background_hu
 
 
 def _attribute(
-    crop: _Crop, fraction: npt.NDArray[np.float32], visible: npt.NDArray[np.bool_], about: tuple[float, tuple[str, ...]]
+    crop: Crop, fraction: npt.NDArray[np.float32], visible: npt.NDArray[np.bool_], about: tuple[float, tuple[str, ...]]
 ) -> CementMap | None:
     """Give every piece its vertebra, divide bridges, cut off what lies outside the outline, count partial voxels."""
     voxel_ml = geometry.voxel_volume_mm3(crop.lps_from_index) / 1000
     owner = np.zeros(visible.shape, dtype=np.uint8)
-    pieces, _ = ndimage.label(visible, structure=np.ones((3, 3, 3)))
-    inside = visible & (crop.outside_mm <= 0)
-    held = np.bincount(crop.nearest[inside], minlength=256) * voxel_ml
-    treated = [n for n in range(1, 256) if held[n] >= MIN_TREATED_ML]
+    treated = _treated(crop, visible)
     if not treated:
         return None
+    visible = _believed(crop, visible, treated)
+    pieces, _ = ndimage.label(visible, structure=np.ones((3, 3, 3)))
+    inside = visible & (crop.outside_mm <= 0)
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         own = pieces[box] == number
         counts = np.bincount(crop.nearest[box][own & inside[box]], minlength=256)
@@ -321,7 +235,9 @@ def _attribute(
     leaked = _leaks(crop, visible)
     piece, _ = ndimage.label(leaked, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(piece.ravel(), weights=np.where(leaked, fraction, 0).ravel()) * voxel_ml
-    piece = np.where(sizes[piece] >= MIN_PIECE_ML, piece, 0)
+    marked = np.bincount(piece[leaked & crop.marked], minlength=len(sizes))
+    kept = (sizes >= MIN_PIECE_ML) & (marked >= MIN_MARKED_OUTSIDE * np.bincount(piece.ravel()))
+    piece = np.where(kept[piece], piece, 0)
     distance, index = ndimage.distance_transform_edt(~visible, sampling=crop.spacing_mm, return_indices=True)
     counted = (distance <= TAIL_MM) & ~crop.metal
     typical, notes = about
@@ -338,13 +254,38 @@ def _attribute(
     )
 
 
+def _treated(crop: Crop, visible: npt.NDArray[np.bool_]) -> list[int]:
+    """Bodies that hold cement: enough of it, and most of that marked by the network itself."""
+    inside = visible & (crop.outside_mm <= 0)
+    held = np.bincount(crop.nearest[inside], minlength=256)
+    marked = np.bincount(crop.nearest[inside & crop.marked], minlength=256)
+    voxel_ml = geometry.voxel_volume_mm3(crop.lps_from_index) / 1000
+    enough = (held * voxel_ml >= MIN_TREATED_ML) & (marked >= MIN_MARKED_INSIDE * held)
+    return [n for n in range(1, 256) if enough[n]]
+
+
+def _believed(crop: Crop, visible: npt.NDArray[np.bool_], treated: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Connected pieces of which the network marked enough itself: most, where they lie in a body without cement."""
+    pieces, count = ndimage.label(visible, structure=np.ones((3, 3, 3)))
+    inside = visible & (crop.outside_mm <= 0)
+    is_treated = np.isin(crop.nearest, treated)
+
+    def counted(where: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+        return np.bincount(pieces[where], minlength=count + 1)
+
+    elsewhere = (counted(inside & ~is_treated) > 0) & (counted(inside & is_treated) == 0)
+    least = np.where(elsewhere, MIN_MARKED_INSIDE, MIN_MARKED_OUTSIDE)
+    believed = counted(visible & crop.marked) >= least * counted(visible)
+    return np.asarray(visible & believed[pieces])
+
+
 def _nearest_owner(nearest: npt.NDArray[np.uint8], owners: Sequence[int]) -> npt.NDArray[np.uint8]:
     """The nearest body where it is an owner, else the owner next to it in the column."""
     table = [owners[int(np.argmin([abs(n - o) for o in owners]))] for n in range(256)]
     return np.asarray(np.array(table, dtype=np.uint8)[nearest])
 
 
-def _leaks(crop: _Crop, visible: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _leaks(crop: Crop, visible: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Cement outside the outline, where it reaches farther than blur and the outline's own error can explain."""
     seeds = visible & (crop.outside_mm > crop.tolerance_mm)
     if not seeds.any():

@@ -16,13 +16,16 @@ from vertecast.images import Grid, HeightMap, Segmentation, Volume
 from vertecast.measurement import bone
 from vertecast.measurement.angles import lumbar_lordosis, measure_angles
 from vertecast.measurement.cement import measure_cement
-from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement, metal_mask
+from vertecast.measurement.cement_crop import metal_mask
+from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement
+from vertecast.measurement.emboli import LOOKALIKES, find_emboli
 from vertecast.measurement.endplates import BodyGeometry
 from vertecast.measurement.height_map import height_map
 from vertecast.measurement.heights import fit_bodies, measure_vertebrae
 from vertecast.measurement.leakage import Source, find_leaks
 from vertecast.measurement.outline import find_bodies
 from vertecast.measurement.sacrum import fit_sacral_endplate
+from vertecast.measurement.screws import without_screws
 from vertecast.results import (
     AngleFinding,
     CementFinding,
@@ -89,19 +92,24 @@ def measure_study(
     found = None
     if isinstance(volume, Volume):
         found = find_cement(volume, segmentation, bodies=bodies, metal=metal, threshold_hu=cement_hu)
+    if found is not None:
+        found, screws = without_screws(found, bodies)
+        box, share = _on_working_grid(segmentation, found, screws)
+        metal[box] |= share >= 0.5
     vertebrae = measure_vertebrae(
         volume, segmentation, levels, series_instance_uid=series_instance_uid,
         treated=found.treated if found else frozenset(), geometries=bodies,
     )  # fmt: skip
     cement: tuple[CementFinding, ...] = ()
     leaks: tuple[LeakFinding, ...] = ()
-    if found is not None:
+    if found is not None and isinstance(volume, Volume):
         cement = measure_cement(
-            found, bodies, levels, [v.volume for v in vertebrae],
-            series_instance_uid=series_instance_uid, confidences=segmentation.instance_confidence,
+            volume, found, segmentation, bodies, levels,
+            body_volumes=[v.volume for v in vertebrae], series_instance_uid=series_instance_uid,
         )  # fmt: skip
         source = Source(series_instance_uid=series_instance_uid, slice_sop_instance_uids=slice_sop_instance_uids)
         leaks = find_leaks(found, segmentation, bodies, levels, cement, source)
+        leaks += find_emboli(volume, found, segmentation, levels, cement, source, threshold_hu=cement_hu)
     hardware = _hardware(segmentation, metal, series_instance_uid)
     return Measurements(
         vertebrae=vertebrae,
@@ -111,7 +119,7 @@ def measure_study(
         hardware=hardware,
         cement_labels=_labels(segmentation, found, metal),
         height_maps=tuple(_height_maps(segmentation, bodies, vertebrae)),
-        warnings=tuple(_warnings(volume, found, hardware)),
+        warnings=tuple(_warnings(volume, found, hardware, leaks)),
     )
 
 
@@ -140,13 +148,20 @@ def _height_maps(
                 yield found
 
 
-def _warnings(volume: Volume | Grid, found: CementMap | None, hardware: Sequence[HardwareFinding]) -> list[str]:
+def _warnings(
+    volume: Volume | Grid,
+    found: CementMap | None,
+    hardware: Sequence[HardwareFinding],
+    leaks: Sequence[LeakFinding],
+) -> list[str]:
     warnings = list(found.warnings) if found is not None else []
     thickest = float(volume.spacing_mm.max())
     if thickest > THICK_SLICE_MM:
         warnings.append(f"voxels are {thickest:.1f} mm long: heights and small leaks are less precise")
     if hardware:
         warnings.append("metal in view: streaks and bloom may change heights, densities and cement nearby")
+    if any(leak.suspected for leak in leaks):
+        warnings.append(LOOKALIKES)
     return warnings
 
 
@@ -181,21 +196,23 @@ def _labels(segmentation: Segmentation, found: CementMap | None, metal: npt.NDAr
     """Cement and metal on the working grid."""
     labels = np.zeros(segmentation.structure.shape, dtype=np.uint8)
     if found is not None:
-        corners = geometry.corner_points_lps_mm(found.lps_from_index, found.piece.shape)
-        index = geometry.apply(geometry.inverse(segmentation.lps_from_index), corners)
-        first = np.clip(np.floor(index.min(axis=0)), 0, labels.shape).astype(int)
-        last = np.clip(np.ceil(index.max(axis=0)) + 1, 0, labels.shape).astype(int)
-        box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-        target = geometry.affine(
-            segmentation.lps_from_index[:3, :3], geometry.apply(segmentation.lps_from_index, first.astype(np.float64))
-        )
-        shape = (int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2]))
-        leaked = found.mask & (found.piece > 0)
-        share = [
-            geometry.resample(part.astype(np.float32), found.lps_from_index, target, shape)
-            for part in (found.mask, leaked)
-        ]
-        labels[box][share[0] >= 0.5] = CEMENT_INSIDE_LABEL
-        labels[box][(share[0] >= 0.5) & (share[1] >= 0.5 * share[0])] = CEMENT_LEAKED_LABEL
+        box, visible = _on_working_grid(segmentation, found, found.mask)
+        _, leaked = _on_working_grid(segmentation, found, found.mask & (found.piece > 0))
+        labels[box][visible >= 0.5] = CEMENT_INSIDE_LABEL
+        labels[box][(visible >= 0.5) & (leaked >= 0.5 * visible)] = CEMENT_LEAKED_LABEL
     labels[metal] = METAL_LABEL
     return labels
+
+
+def _on_working_grid(
+    segmentation: Segmentation, found: CementMap, part: npt.NDArray[np.bool_]
+) -> tuple[tuple[slice, ...], npt.NDArray[np.float32]]:
+    """A part of the cement map on the working grid: the box it lies in, and the share of each voxel there."""
+    corners = geometry.corner_points_lps_mm(found.lps_from_index, found.piece.shape)
+    index = geometry.apply(geometry.inverse(segmentation.lps_from_index), corners)
+    first = np.clip(np.floor(index.min(axis=0)), 0, segmentation.structure.shape).astype(int)
+    last = np.clip(np.ceil(index.max(axis=0)) + 1, 0, segmentation.structure.shape).astype(int)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+    target = geometry.shifted(segmentation.lps_from_index, first)
+    shape = (int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2]))
+    return box, geometry.resample(part.astype(np.float32), found.lps_from_index, target, shape)

@@ -121,7 +121,7 @@ def film_leak_table(report: StudyReport) -> Table:
             tables.confidence(leak.confidence),
         )
         for leak in report.leaks
-        if leak.suspected
+        if leak.area is not None
     )
     return tables.table(_LEAK_HEADER, rows, notes)
 

@@ -89,11 +89,17 @@ COLUMNS: Final[Mapping[str, str]] = {
     "cement_volume_ml": "all cement of the vertebra, inside and leaked",
     "cement_inside_ml": "cement inside the body",
     "fill_fraction": "cement inside / volume of the body",
+    "anterior_third_filled": "share of the front third of the body's depth that cement fills",
+    "middle_third_filled": "the same of the middle third",
+    "posterior_third_filled": "the same of the back third",
+    "gas_beside_cement_ml": "gas inside the body beside the cement",
     "cement_area_mm2": "projection: area of the cement",
     "cement_area_fraction": "projection: area of the cement / that of the body",
     "cement_share_outside": "projection: share of the cement outside the body's outline",
     "leak_count": "pieces of leaked cement",
     "leak_volume_ml": "their volumes together",
+    "canal_fill": "largest share of the canal's cross-section that a leak fills",
+    "disc_crossed": "largest share of a disc's height that a leak crosses",
     "leak_area_mm2": "projection: their areas together",
     "leak_compartments": "where they lie",
     "confidence": "0 to 1",
@@ -190,12 +196,29 @@ def _quantities(report: StudyReport, vertebra: VertebraFinding) -> dict[str, Mea
         columns["cement_volume_ml"] = _total([piece.volume for piece in cement])
         columns["cement_inside_ml"] = _total([piece.volume_inside for piece in cement])
         columns["fill_fraction"] = _total([piece.fill_fraction for piece in cement])
+    columns |= _inside(cement)
     columns |= _areas(cement)
     leaks = _leaks(report, vertebra)
     if leaks:
         columns["leak_volume_ml"] = _total([leak.volume for leak in leaks])
         areas = [leak.area for leak in leaks if leak.area is not None]
         columns |= {"leak_area_mm2": _total(areas)} if areas else {}
+        relations = {
+            "canal_fill": [leak.canal_fill for leak in leaks if leak.canal_fill is not None],
+            "disc_crossed": [leak.disc_crossed for leak in leaks if leak.disc_crossed is not None],
+        }
+        columns |= {name: _largest(parts) for name, parts in relations.items() if parts}
+    return columns
+
+
+def _inside(cement: Sequence[CementFinding]) -> dict[str, Measured]:
+    """Where in one body of a CT the cement lies; nothing on a projection."""
+    if len(cement) != 1:
+        return {}
+    (piece,) = cement
+    columns = {} if piece.gas_beside is None else {"gas_beside_cement_ml": piece.gas_beside}
+    if isinstance(piece.thirds_filled, Mapping):
+        columns |= {f"{third}_third_filled": filled for third, filled in piece.thirds_filled.items()}
     return columns
 
 
@@ -230,6 +253,11 @@ def _total(parts: Sequence[Measured]) -> Measured:
             return part
         total, unit = total + part.value, part.unit
     return Quantity(value=total, unit=unit)
+
+
+def _largest(parts: Sequence[Measured]) -> Measured:
+    """The largest quantity; a reason only where none was measured."""
+    return max((part for part in parts if isinstance(part, Quantity)), key=lambda part: part.value, default=parts[0])
 
 
 def _plain(value: object) -> object:

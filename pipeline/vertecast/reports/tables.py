@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from vertecast.reports import wording
-from vertecast.results import Evidence, Measured, NotMeasured, Place, Quantity, StudyReport, VertebraFinding
+from vertecast.results import (
+    Evidence,
+    LeakFinding,
+    Measured,
+    NotMeasured,
+    Place,
+    Quantity,
+    StudyReport,
+    Third,
+    VertebraFinding,
+)
 
 RatioName: TypeAlias = Literal["wedge", "biconcave", "crush"]
 
@@ -19,6 +29,10 @@ class Cell:
     text: str
     interval: str = ""
     note: int | None = None
+
+    def preceded_by(self, words: str) -> Cell:
+        """The cell with words before its text; one that says that nothing was measured stays as it is."""
+        return self if self.note is not None else replace(self, text=words + self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +59,19 @@ class Notes:
             interval = wording.interval_text(value, percent=percent)
             return Cell(text=wording.quantity(value, percent=percent), interval=interval)
         return self.missing(value)
+
+    def thirds(self, value: Mapping[Third, Measured] | NotMeasured | None) -> Cell:
+        """ "31 / 20 / 4 %", front to back."""
+        if value is None:
+            return Cell(text="")
+        if isinstance(value, NotMeasured):
+            return self.missing(value)
+        parts = list(value.values())
+        missing = next((part for part in parts if isinstance(part, NotMeasured)), None)
+        if missing is not None:
+            return self.missing(missing)
+        numbers = [wording.number(part.value, "1", percent=True) for part in parts if isinstance(part, Quantity)]
+        return Cell(text=" / ".join(numbers) + " %")
 
     def plain(self, value: object) -> Cell:
         """A word, or yes and no."""
@@ -95,7 +122,19 @@ _CT: Final[Mapping[str, Column]] = {
     "Retropulsion": lambda notes, vertebra: notes.cell(vertebra.retropulsion),
     "Canal narrowed": lambda notes, vertebra: notes.cell(vertebra.canal_compromise, percent=True),
 }
-_CEMENT_HEADER: Final = ("Level", "Cement", "Inside", "Fill", "Pattern", "Endplates", "Crosses midline", "Confidence")
+_CEMENT_HEADER: Final = (
+    "Level",
+    "Cement",
+    "Inside",
+    "Fill",
+    "Thirds filled, front to back",
+    "Lies, front to back",
+    "Pattern",
+    "Endplates",
+    "Crosses midline",
+    "Gas beside",
+    "Confidence",
+)
 _LEAK_HEADER: Final = (
     "Level",
     "Where",
@@ -103,6 +142,7 @@ _LEAK_HEADER: Final = (
     "Type (Yeom)",
     "Farthest",
     "From canal",
+    "Touches",
     "Series, slice",
     "Confidence",
 )
@@ -146,9 +186,12 @@ def cement_table(report: StudyReport) -> Table:
             notes.cell(cement.volume),
             notes.cell(cement.volume_inside),
             notes.cell(cement.fill_fraction, percent=True),
+            notes.thirds(cement.thirds_filled),
+            notes.thirds(cement.thirds_of_cement),
             notes.plain(cement.pattern),
             notes.plain(cement.endplate_contact),
             notes.plain(cement.crosses_midline),
+            notes.cell(cement.gas_beside),
             confidence(cement.confidence),
         )
         for cement in report.cement
@@ -163,18 +206,32 @@ def leak_table(report: StudyReport) -> Table:
     rows = tuple(
         (
             Cell(text=leak.level),
-            Cell(text=wording.COMPARTMENT_PHRASES[leak.compartment]),
+            Cell(text=("suspected " if leak.suspected else "") + wording.COMPARTMENT_PHRASES[leak.compartment]),
             notes.cell(leak.volume),
             notes.plain(leak.yeom_type),
             notes.cell(leak.farthest),
             notes.cell(leak.canal_distance),
+            _touches(notes, leak),
             Cell(text=where(report, leak.evidence)),
             confidence(leak.confidence),
         )
         for leak in report.leaks
-        if not leak.suspected
+        if leak.area is None
     )
     return table(_LEAK_HEADER, rows, notes)
+
+
+def _touches(notes: Notes, leak: LeakFinding) -> Cell:
+    """What a leak touches or fills: the canal, the disc, the next endplate."""
+    if leak.canal_fill is not None:
+        return notes.cell(leak.canal_fill, percent=True).preceded_by("canal, fills ")
+    if leak.disc_crossed is not None:
+        crossed = notes.cell(leak.disc_crossed, percent=True).preceded_by("crosses ")
+        plate = "; next endplate" if leak.neighbour_contact is True else ""
+        return replace(crossed, text=f"{crossed.text} of the disc{plate}") if crossed.note is None else crossed
+    if isinstance(leak.canal_contact, NotMeasured):
+        return notes.missing(leak.canal_contact)
+    return Cell(text="canal" if leak.canal_contact else "")
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[Cell, ...]], notes: Notes) -> Table:

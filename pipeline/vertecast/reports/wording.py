@@ -95,10 +95,18 @@ def is_abnormal(vertebra: VertebraFinding) -> bool:
 
 def leak_text(leak: LeakFinding) -> str:
     """ "leak 0.3 mL into the disc above"; "suspected leak 45 mm² into the disc above" on a projection."""
-    if leak.suspected:
+    if leak.suspected and leak.area is not None:
         return f"suspected leak{_extent(leak.area, leak.area_fraction)} {COMPARTMENT_PHRASES[leak.compartment]}"
     size = f" {quantity(leak.volume)}" if isinstance(leak.volume, Quantity) else " of unmeasured size"
-    return f"leak{size} {COMPARTMENT_PHRASES[leak.compartment]}"
+    suspected = "suspected " if leak.suspected else ""
+    return f"{suspected}leak{size} {COMPARTMENT_PHRASES[leak.compartment]}{_relation(leak)}"
+
+
+def _relation(leak: LeakFinding) -> str:
+    """ ", filling 31 % of its section" of a leak into the canal; " up to the next endplate" of one across a disc."""
+    if isinstance(leak.canal_fill, Quantity):
+        return f", filling {quantity(leak.canal_fill, percent=True)} of its section"
+    return " up to the next endplate" if leak.neighbour_contact is True else ""
 
 
 def _extent(area: Measured | None, area_fraction: Measured | None) -> str:
@@ -175,7 +183,7 @@ def deformity_sentences(report: StudyReport) -> tuple[str, ...]:
 def _unseen_leaks(report: StudyReport) -> tuple[str, ...]:
     """What a projection without a suspected leak does not say."""
     kinds = {series.kind for series in report.series if series.status == "analyzed"}
-    if not kinds & {"radiograph", "cine"} or any(leak.suspected for leak in report.leaks):
+    if not kinds & {"radiograph", "cine"} or any(leak.area is not None for leak in report.leaks):
         return ()
     return ("No leak is suspected on the films. That is not no leak: what films miss stands under Limits.",)
 
