@@ -93,7 +93,7 @@ def with_shapes(spine: Spine, shapes: Mapping[int, BodyShape]) -> Spine:
 def _regained(vertebra: Vertebra, rng: np.random.Generator) -> BodyShape:
     """The shape after treatment: each height regains a share of what it lost."""
     share = rng.uniform(*REGAINED_SHARE)
-    middle, posterior = share * rng.uniform(0.6, 1.2), share * rng.uniform(0.3, 1.0)
+    middle, posterior = min(share * rng.uniform(0.6, 1.2), 1.0), share * rng.uniform(0.3, 1.0)
     shape, intact = vertebra.shape, vertebra.intact
     if rng.random() < REGAINS_NOTHING:
         return shape
