@@ -33,17 +33,18 @@ HELD_OUT_SEED: Final = 2_000_000
 
 Modality: TypeAlias = Literal["ct", "film", "cine"]
 
-Kind: TypeAlias = Literal["ct", "patient", "lateral", "ap", "films", "cine"]
+Kind: TypeAlias = Literal["ct", "patient", "follow-up", "lateral", "ap", "films", "cine"]
 
 KINDS: Final[dict[Modality, tuple[Kind, ...]]] = {
-    "ct": ("ct", "ct", "patient"),
+    "ct": ("ct", "ct", "patient", "ct", "ct", "follow-up"),
     "film": ("films", "lateral", "ap"),
     "cine": ("cine",),
 }
-"""What patients one after another are simulated as. A patient scanned, or filmed from both sides, before and after the
-treatment gives two studies."""
+"""What patients one after another are simulated as."""
 
-TWICE: Final = ("patient", "films")
+STUDIES: Final[dict[Kind, int]] = {"patient": 2, "films": 2, "follow-up": 3}
+"""How many studies a patient gives who is scanned, or filmed from both sides, before and after the treatment, and
+weeks later; others give one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Case:
     @property
     def studies(self) -> int:
         """How many studies it gives."""
-        return 2 if self.kind in TWICE else 1
+        return STUDIES.get(self.kind, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ def simulate(case: Case) -> None:
     from vertecast.simulation.studies import simulate_case, write_study
 
     kind = case.kind
-    if kind == "ct" or kind == "patient":
+    if kind == "ct" or kind == "patient" or kind == "follow-up":
         write_study(simulate_case(case.seed, kind), case.folder)
     else:
         for study in [simulate_cine(case.seed)] if kind == "cine" else simulate_films(case.seed, kind):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fakes import DEADLY_SLICES, SECRET_NAME, load_blocks, load_deadly, write_dicom, write_spine
-from vertecast.batch import WORKER_DIED, BatchResult, run_batch
+from vertecast.batch import NAMES_NOBODY, NO_DATE, WORKER_DIED, BatchResult, run_batch
 from vertecast.config import Config
 from vertecast.engine import Engine
 from vertecast.errors import ConfigurationError
@@ -94,6 +94,46 @@ def test_a_study_is_made_again_once_an_earlier_one_turns_up(tmp_path: Path) -> N
     assert report(tmp_path / "out", SECOND)["change"]["pre_study"] == FIRST
     again = run([tmp_path / "in"], tmp_path / "out")
     assert [bool(study.timing_s) for study in again.studies] == [False, False]
+
+
+@pytest.mark.parametrize("patient", ["ANONYMOUS", "", "0", "0000", "unknown", "De-Identified", "xxx", "N/A"])
+def test_an_id_that_stands_for_anybody_makes_no_patient(tmp_path: Path, patient: str) -> None:
+    write_dicom(tmp_path / "in" / "1", study=1, date="20260301", patient=patient)
+    write_dicom(tmp_path / "in" / "2", study=2, date="20260312", patient=patient)
+    result = run([tmp_path / "in"], tmp_path / "out")
+    assert [study.not_compared for study in result.studies] == [NAMES_NOBODY] * 2
+    written = json.loads((tmp_path / "out" / "run.json").read_text())["studies"]
+    assert [study["not_compared"] for study in written] == [NAMES_NOBODY] * 2
+    assert "Not compared with other studies: its PatientID" in (tmp_path / "out" / "index.html").read_text()
+    assert "change" not in report(tmp_path / "out", SECOND)
+    again = run([tmp_path / "in"], tmp_path / "out")
+    assert [(study.timing_s, study.not_compared) for study in again.studies] == [({}, NAMES_NOBODY)] * 2
+    by_hand = run([tmp_path / "in" / "1", tmp_path / "in" / "2"], tmp_path / "hand", compare=True)
+    assert [study.not_compared for study in by_hand.studies] == ["", ""]
+    assert report(tmp_path / "hand", SECOND)["change"]["pre_study"] == FIRST
+    assert OTHER_PATIENT not in report(tmp_path / "hand", SECOND)["warnings"]
+
+
+@pytest.mark.parametrize("patient", ["ANON7", "100", "TEST12", "XX1"])
+def test_an_id_that_looks_like_a_placeholder_but_is_none_makes_a_patient(tmp_path: Path, patient: str) -> None:
+    write_dicom(tmp_path / "in" / "1", study=1, date="20260301", patient=patient)
+    write_dicom(tmp_path / "in" / "2", study=2, date="20260312", patient=patient)
+    result = run([tmp_path / "in"], tmp_path / "out")
+    assert [study.not_compared for study in result.studies] == ["", ""]
+    assert report(tmp_path / "out", SECOND)["change"]["pre_study"] == FIRST
+
+
+def test_a_lone_study_is_not_told_why_it_is_alone(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "in" / "1", study=1, date="20260301", patient="ANONYMOUS")
+    write_dicom(tmp_path / "in" / "2", study=2, patient="P1")
+    assert [study.not_compared for study in run([tmp_path / "in"], tmp_path / "out").studies] == ["", ""]
+
+
+def test_a_study_without_a_date_is_told_so(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "in" / "1", study=1, date="20260301")
+    write_dicom(tmp_path / "in" / "2", study=2)
+    told = {study.study_instance_uid: study.not_compared for study in run([tmp_path / "in"], tmp_path / "out").studies}
+    assert told == {FIRST: "", SECOND: NO_DATE}
 
 
 def test_an_earlier_study_that_fails_leaves_the_later_one_alone(tmp_path: Path) -> None:

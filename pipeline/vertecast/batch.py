@@ -7,7 +7,7 @@ interrupted run goes on where it stopped. Studies of one patient are worked thro
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +30,11 @@ NAMES_A_FILE: Final[Any] = {"segmentation": {"label_map", "labels"}}
 
 NOT_REACHED: Final = "not reached: the run was interrupted"
 NAME_TAKEN: Final = "another study of this run has the same name; analyse it into a folder of its own"
+NAMES_NOBODY: Final = (
+    "its PatientID is empty or stands for anybody, as in other studies of this run; for studies of one patient use "
+    "'vertecast compare'"
+)
+NO_DATE: Final = "it has no date, so that its place among the patient's studies is unknown; use 'vertecast compare'"
 WORKER_DIED: Final = "its process ended without a word, most likely for want of memory; use fewer workers"
 
 Listener: TypeAlias = Callable[[StudyRun, int, int], None]
@@ -102,7 +107,7 @@ def run_batch(
         listener(study, number, total)
     interrupted = False
     try:
-        for study in _run([tuple(jobs)] if compare else _patients(jobs), config.batch.workers):
+        for study in _run([tuple(jobs)] if compare else _patients(_told_why(jobs)), config.batch.workers):
             done.append(study)
             listener(study, len(done), total)
     except KeyboardInterrupt:
@@ -171,6 +176,20 @@ def _plan(
             jobs.append(job)
         taken.add(job.directory)
     return jobs, refused
+
+
+def _told_why(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs; those that are not compared although they may share their patient with another know why."""
+    shared = Counter(job.study.patient_key for job in jobs)
+    nobody = sum(job.study.names_nobody for job in jobs)
+
+    def reason(job: Job) -> str:
+        if job.study.names_nobody and nobody > 1:
+            return NAMES_NOBODY
+        undated = job.study.taken is None and job.study.patient_key != ""
+        return NO_DATE if undated and shared[job.study.patient_key] > 1 else ""
+
+    return [replace(job, not_compared=reason(job)) for job in jobs]
 
 
 def _patients(jobs: Sequence[Job]) -> list[Patient]:

@@ -6,6 +6,7 @@ Exit status: 0 all analysed; 1 some study failed (the rest is written); 2 wrong 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,6 +206,8 @@ def _conclude(result: BatchResult, out: Path) -> int:
     """Print the count and where the page lies; return the exit status."""
     counts = {status: result.count(status) for status in ("analyzed", "failed", "skipped")}
     typer.echo(f"{counts['analyzed']} analysed, {counts['failed']} failed, {counts['skipped']} skipped")
+    for reason, number in Counter(study.not_compared for study in result.studies if study.not_compared).items():
+        typer.echo(f"{number} {'study' if number == 1 else 'studies'} not compared with others: {reason}")
     typer.echo(f"Report: {(out / 'index.html').resolve()}")
     if result.interrupted:
         _complain("interrupted; run the same command again to go on")
@@ -221,10 +224,10 @@ def simulate(
     cases: Annotated[int, typer.Option(min=1, metavar="N", help="How many patients.")] = 1,
     seed: Annotated[int, typer.Option(min=0, metavar="S", help="The same seed gives the same patients.")] = 0,
     kind: Annotated[
-        Literal["ct", "patient", "lateral", "ap", "films", "cine"],
+        Literal["ct", "patient", "follow-up", "lateral", "ap", "films", "cine"],
         typer.Option(
-            help="ct: one CT study each; patient: CT before and after treatment; lateral, ap: one radiograph; "
-            "films: lateral and AP before and after treatment; cine: fluoroscopy of a treatment."
+            help="ct: one CT study each; patient: CT before and after treatment; follow-up: and weeks later; lateral, "
+            "ap: one radiograph; films: lateral and AP before and after treatment; cine: fluoroscopy of a treatment."
         ),
     ] = "ct",
 ) -> None:
@@ -235,7 +238,7 @@ def simulate(
     with _clear_errors():
         for number in range(cases):
             folders: tuple[Path, ...]
-            if kind == "ct" or kind == "patient":
+            if kind == "ct" or kind == "patient" or kind == "follow-up":
                 folders = studies.write_study(studies.simulate_case(seed + number, kind), out)
             elif kind == "cine":
                 folders = (write_projection_study(cine.simulate_cine(seed + number), out),)

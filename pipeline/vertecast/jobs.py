@@ -46,6 +46,7 @@ class Job:
         engine: Makes the segmenters.
         force: Analyse again what an earlier run has written.
         by_hand: The operator gave the patient's studies in their order; their dates do not matter.
+        not_compared: Why it stands alone although other studies of the run may be of the same patient.
     """
 
     study: StudyFiles
@@ -54,6 +55,7 @@ class Job:
     engine: Engine
     force: bool = False
     by_hand: bool = False
+    not_compared: str = ""
 
     @property
     def directory(self) -> str:
@@ -188,6 +190,7 @@ def _taken_over(job: Job, fingerprint: str) -> StudyRun | None:
         study_instance_uid=job.study.study_instance_uid,
         directory=job.directory,
         status="analyzed",
+        not_compared=job.not_compared,
         outputs=tuple(path.relative_to(job.out).as_posix() for path in files),
         report=report,
     )
@@ -232,6 +235,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
         directory=job.directory,
         status=result.status,
         reason=result.reason,
+        not_compared=job.not_compared,
         outputs=tuple(f"{job.directory}/{name}" for name in outputs),
         timing_s={"analysis": round(analyzed - started, 3), "output": round(monotonic() - analyzed, 3)},
         report=result.report,

@@ -9,7 +9,8 @@ import pytest
 
 from vertecast.errors import OutputError, UnreadableError
 from vertecast.evaluation.report import evaluate_folders
-from vertecast.evaluation.scores import SCORES, Score
+from vertecast.evaluation.score import Score
+from vertecast.evaluation.scores import SCORES
 from vertecast.evaluation.summary import text_table
 
 

@@ -39,7 +39,7 @@ PLANS = (
 
 def build(seed: int = 7) -> SimulatedCase:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studies, "draw", lambda spine, grid, shape, rng: PHANTOM)
+        patch.setattr(studies, "draw", lambda spine, grid, shape, rng, steady: PHANTOM)
         return make_case(seed, "patient", PHANTOM.spine, (0, 3), PLANS)
 
 
@@ -104,7 +104,7 @@ def test_the_truth_is_complete_and_agrees_with_itself(case: SimulatedCase, writt
 @pytest.mark.parametrize("number", [0, 1])
 def test_truth_and_labels_lie_on_the_image(case: SimulatedCase, number: int) -> None:
     scan = case.scans[number]
-    labels = label_map(case.phantom, scan).labels
+    labels = label_map(scan).labels
     index_from_lps = geometry.inverse(scan.volume.lps_from_index)
     for vertebra in truth(case, scan)["vertebrae"]:
         if not vertebra["complete"]:
@@ -118,8 +118,8 @@ def test_truth_and_labels_lie_on_the_image(case: SimulatedCase, number: int) -> 
 
 def test_labels_hold_the_volume_of_the_truth_and_cement_is_bright(case: SimulatedCase) -> None:
     pre, post = case.scans
-    assert CEMENT_INSIDE_LABEL not in label_map(case.phantom, pre).labels
-    labels = label_map(case.phantom, post).labels
+    assert CEMENT_INSIDE_LABEL not in label_map(pre).labels
+    labels = label_map(post).labels
     inside = labels == CEMENT_INSIDE_LABEL
     volume_ml = inside.sum() * geometry.voxel_volume_mm3(post.volume.lps_from_index) / 1000
     assert volume_ml == pytest.approx(post.treatments[0].volume_inside_ml, rel=0.2)
@@ -138,7 +138,7 @@ def test_a_vertebra_cut_by_the_last_slice_is_not_complete(case: SimulatedCase) -
     by_level = {v["level"]: v["complete"] for v in truth(case, case.scans[0])["vertebrae"]}
     assert by_level["L1"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studies, "draw", lambda spine, grid, shape, rng: PHANTOM)
+        patch.setattr(studies, "draw", lambda spine, grid, shape, rng, steady: PHANTOM)
         z = PHANTOM.spine.vertebrae[0].lps_from_local[2, 3]
         patch.setattr(studies, "acquire", _acquire_below(z))
         cut = make_case(7, "ct", PHANTOM.spine, (0, 3), PLANS[:1])

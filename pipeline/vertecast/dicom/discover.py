@@ -77,6 +77,7 @@ class StudyFiles:
     Attributes:
         rejected: Series that are refused before any is chosen, with the reason. `series` does not repeat them.
         patient_key: Hash of the patient, to find other studies of the same one; "" where unknown. Never printed.
+        names_nobody: Its PatientID is empty, or one that stands for anybody.
         taken: Date and time of the study, earliest of its files; None where unknown. Never printed.
         source: The path, given by the user, where the first file of the study was found.
     """
@@ -87,6 +88,7 @@ class StudyFiles:
     patient_key: str
     source: str
     taken: datetime | None = None
+    names_nobody: bool = False
 
 
 def find_studies(paths: Sequence[Path], *, scratch: Path | None = None) -> Iterator[StudyFiles | UnreadablePath]:
@@ -182,7 +184,13 @@ def _study(uid: str, headers: list[Header], source: str) -> StudyFiles:
     key = patients.pop() if len(patients) == 1 else ""
     taken = min((header.taken for header in headers if header.taken is not None), default=None)
     return StudyFiles(
-        study_instance_uid=uid, series=series, rejected=rejected, patient_key=key, taken=taken, source=source
+        study_instance_uid=uid,
+        series=series,
+        rejected=rejected,
+        patient_key=key,
+        source=source,
+        taken=taken,
+        names_nobody=any(header.names_nobody for header in headers) and not key,
     )
 
 

@@ -26,6 +26,14 @@ PREAMBLE_BYTES: Final = 128
 NO_CONTRAST_WORDS: Final = ("none", "no", "without", "native", "nativ", "ohne", "unenhanced")
 """Words that operators type into ContrastBolusAgent when there was none."""
 
+PLACEHOLDER_IDS: Final = frozenset({
+    "ANON", "ANONYM", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "ANONYMOUSPATIENT", "DEIDENTIFIED", "DEFAULT", "DUMMY",
+    "HIDDEN", "ID", "NA", "NAN", "NIL", "NOID", "NONE", "NOTAVAILABLE", "NOTSPECIFIED", "NULL", "PATIENT", "PATIENTID",
+    "PSEUDONYM", "REDACTED", "REMOVED", "TEST", "UNDEFINED", "UNK", "UNKNOWN", "UNSPECIFIED",
+})  # fmt: skip
+"""PatientIDs, in capitals and without signs, that anonymisers and scanners give to anybody; so are empty ones and those
+of zeros or of the letter X alone. A list from experience, without a source."""
+
 Triple = tuple[float, float, float]
 Sextuple = tuple[float, float, float, float, float, float]
 
@@ -65,6 +73,7 @@ class Plane:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """One DICOM file. ``patient_key`` is a hash; it and ``taken``, the date and time of the study, are never printed.
+    ``names_nobody``: the PatientID is empty, or one of those that stand for anybody; the key is "" then.
 
     Where an anonymiser emptied the UIDs, the name of the folder stands for them.
     """
@@ -85,6 +94,7 @@ class Header:
     frames: int
     body_part: str
     patient_key: str
+    names_nobody: bool
     taken: datetime | None
     planes: tuple[Plane, ...]
 
@@ -130,6 +140,7 @@ def _header(dataset: Dataset, source: FileRef) -> Header | None:
         raise ValueError("cut off before the UIDs")
     folder, number = source.folder, _text(dataset, "SeriesNumber")
     patient = f"{_text(dataset, 'IssuerOfPatientID')}|{_text(dataset, 'PatientID')}"
+    names_nobody = _names_nobody(_text(dataset, "PatientID"))
     shared, first = _frame_groups(dataset, 0)
     return Header(
         study_instance_uid=study or folder,
@@ -148,10 +159,17 @@ def _header(dataset: Dataset, source: FileRef) -> Header | None:
         for_processing=_text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING",
         frames=int(dataset.get("NumberOfFrames") or 1),
         body_part=_text(dataset, "BodyPartExamined"),
-        patient_key=hashlib.sha256(patient.encode()).hexdigest() if _text(dataset, "PatientID") else "",
+        patient_key="" if names_nobody else hashlib.sha256(patient.encode()).hexdigest(),
+        names_nobody=names_nobody,
         taken=_taken(dataset),
         planes=_planes(dataset, source, sop_class),
     )
+
+
+def _names_nobody(patient_id: str) -> bool:
+    """True for an ID that anonymisers and scanners give to anybody: it makes no two studies one patient's."""
+    bare = re.sub(r"[\W_]", "", patient_id).upper()
+    return bare in PLACEHOLDER_IDS or re.fullmatch(r"0*|X*", bare) is not None
 
 
 def _taken(dataset: Dataset) -> datetime | None:

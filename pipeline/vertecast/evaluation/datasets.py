@@ -18,14 +18,16 @@ import numpy as np
 from vertecast import geometry
 from vertecast.anatomy import Level
 from vertecast.errors import UnreadableError
+from vertecast.evaluation.reported import FoundChange, measured, read_changes, read_timeline
 from vertecast.images import Mask
-from vertecast.results import Measured, NotMeasured, Place, Point, Quantity
+from vertecast.results import Measured, NotMeasured, Place, Point
 
 PLACES: Final[tuple[Place, ...]] = ("anterior", "middle", "posterior")
 
 REPORT_NAME: Final = "report.json"
 RUN_NAME: Final = "run.json"
 LABELS_NAME: Final = "labels_1.nii.gz"
+LOCAL_KYPHOSIS: Final = "local kyphosis "
 TRUTH_MARK: Final = "truth_version"
 """Key that tells a truth file from any other JSON."""
 
@@ -61,20 +63,24 @@ class TrueStudy:
     Attributes:
         study_instance_uid: Finds the report of the same study.
         patient: Studies of one patient share it; never a name.
+        phase: Before, during or after the treatment; "" where the truth does not say.
         simulated: The image is simulated, and so is every score on it.
         labels: Path of the label map.
         bodies: Every body of which some part is in view, cranial first.
         cement_ml: Cement of each treated level, inside and leaked.
         leaks: Every leak.
+        local_kyphosis_deg: At each level between two others in view.
     """
 
     study_instance_uid: str
     patient: str
+    phase: str
     simulated: bool
     labels: Path
     bodies: tuple[TrueBody, ...]
     cement_ml: Mapping[str, float]
     leaks: tuple[TrueLeak, ...]
+    local_kyphosis_deg: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +108,18 @@ class FoundLeak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundStudy:
-    """What was found in one study; ``labels`` is None, and ``reason`` says why, where it has no report."""
+    """What was found in one study; ``labels`` is None, and ``reason`` says why, where it has no report.
+
+    ``timeline`` holds the study and the level of each of its lines.
+    """
 
     study_instance_uid: str
     labels: Path | None = None
     bodies: tuple[FoundBody, ...] = ()
     cement: Mapping[str, Measured]
     leaks: tuple[FoundLeak, ...] = ()
+    changes: tuple[FoundChange, ...] = ()
+    timeline: tuple[tuple[str, str], ...] = ()
     reason: str = ""
 
 
@@ -189,6 +200,7 @@ def _true_study(path: Path, document: Mapping[str, Any]) -> TrueStudy:
         return TrueStudy(
             study_instance_uid=uid,
             patient=str(document.get("seed", uid)),
+            phase=str(document.get("phase", "")),
             simulated=bool(document["simulated"]),
             labels=_labels_beside(path, f"{path.stem}.nii.gz"),
             bodies=tuple(map(_true_body, document["vertebrae"])),
@@ -203,6 +215,11 @@ def _true_study(path: Path, document: Mapping[str, Any]) -> TrueStudy:
                 )
                 for leak in document["leaks"]
             ),
+            local_kyphosis_deg={
+                str(angle["name"]).removeprefix(LOCAL_KYPHOSIS): float(angle["angle"])
+                for angle in document.get("angles", ())
+                if str(angle["name"]).startswith(LOCAL_KYPHOSIS)
+            },
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -226,17 +243,19 @@ def _found_study(path: Path, document: Mapping[str, Any]) -> FoundStudy:
             study_instance_uid=str(document["study"]["study_instance_uid"]),
             labels=_labels_beside(path, LABELS_NAME),
             bodies=tuple(map(_found_body, document["vertebrae"])),
-            cement={str(item["level"]): _measured(item["volume"]) for item in document["cement"]},
+            cement={str(item["level"]): measured(item["volume"]) for item in document["cement"]},
             leaks=tuple(
                 FoundLeak(
                     level=str(leak["level"]),
                     compartment=str(leak["compartment"]),
-                    volume=_measured(leak["volume"]),
+                    volume=measured(leak["volume"]),
                     point_lps_mm=_point(leak["evidence"]["point"]),
                     yeom_type=_word(leak.get("yeom_type")),
                 )
                 for leak in document["leaks"]
             ),
+            changes=read_changes(document),
+            timeline=tuple(read_timeline(document)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -247,9 +266,9 @@ def _found_body(body: Mapping[str, Any]) -> FoundBody:
     return FoundBody(
         level=str(body["level"]),
         treated=bool(body["treated"]),
-        heights={place: _measured(body["heights"][place]) for place in PLACES},
-        height_loss=_measured(body["height_loss"]),
-        wedge_angle=_measured(body["wedge_angle"]),
+        heights={place: measured(body["heights"][place]) for place in PLACES},
+        height_loss=measured(body["height_loss"]),
+        wedge_angle=measured(body["wedge_angle"]),
         genant_grade=NotMeasured(reason=str(grade["not_measured"])) if isinstance(grade, dict) else int(grade),
     )
 
@@ -261,17 +280,6 @@ def _without_report(path: Path, document: Mapping[str, Any]) -> Iterator[tuple[s
                 yield str(study["study_instance_uid"]), str(study["reason"])
     except (KeyError, TypeError) as error:
         raise _damaged(path, error) from error
-
-
-def _measured(value: Mapping[str, Any]) -> Measured:
-    if "not_measured" in value:
-        return NotMeasured(reason=str(value["not_measured"]))
-    interval = value["interval95"]
-    return Quantity(
-        value=float(value["value"]),
-        unit=str(value["unit"]),
-        interval95=None if interval is None else (float(interval[0]), float(interval[1])),
-    )
 
 
 def _word(value: Any) -> str | None:

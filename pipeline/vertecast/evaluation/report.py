@@ -1,4 +1,4 @@
-"""``vertecast evaluate``: folders in; ``scores.json``, ``scores.txt`` and three tables out."""
+"""``vertecast evaluate``: folders in; ``scores.json``, ``scores.txt`` and four tables out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vertecast.errors import OutputError, UnreadableError
 from vertecast.evaluation import summary
 from vertecast.evaluation.datasets import PLACES, read_found, read_truth
 from vertecast.evaluation.scores import SCORES, Results, summarize
-from vertecast.evaluation.scoring import BodyScore, StudyScore, score_study
+from vertecast.evaluation.scoring import BodyScore, StudyScore, score_study, with_changes
 from vertecast.results import Measured, NotMeasured, Quantity
 
 SCORES_VERSION: Final = "1"
@@ -49,13 +49,13 @@ def evaluate_folders(
     for one in truths:
         studies.append(score_study(one, reports.get(one.study_instance_uid)))
         listener(studies[-1], len(studies), len(truths))
-    results = summarize(studies)
+    results = summarize(with_changes(studies, reports))
     write_scores(results, out)
     return results
 
 
 def write_scores(results: Results, out: Path) -> None:
-    """Write ``scores.json``, ``scores.txt``, ``studies.csv``, ``vertebrae.csv`` and ``leaks.csv``.
+    """Write ``scores.json``, ``scores.txt``, ``studies.csv``, ``vertebrae.csv``, ``leaks.csv`` and ``changes.csv``.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -67,6 +67,7 @@ def write_scores(results: Results, out: Path) -> None:
         "studies.csv": _csv(map(_study_row, studies)),
         "vertebrae.csv": _csv(row for study in studies for row in _body_rows(study)),
         "leaks.csv": _csv(row for study in studies for row in _leak_rows(study)),
+        "changes.csv": _csv(row for study in studies for row in _change_rows(study)),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -197,7 +198,39 @@ def _leak_rows(study: StudyScore) -> Iterator[Row]:
         }
 
 
-def _value(measured: Measured) -> str:
+def _change_rows(study: StudyScore) -> Iterator[Row]:
+    for change in study.changes:
+        for level in change.levels:
+            found = level.found
+            yield {
+                "study_instance_uid": study.truth.study_instance_uid,
+                "earlier_study": change.earlier,
+                "level": level.level,
+                "treated": int(level.treated),
+                "compared": int(found is not None),
+                **{f"{place}_gain_mm": _number(level.gain_mm[place]) for place in PLACES},
+                **{
+                    f"found_{place}_gain_mm": "" if found is None else _value(found.height_gain[place])
+                    for place in PLACES
+                },
+                "wedge_change_deg": _number(level.wedge_deg),
+                "found_wedge_change_deg": "" if found is None else _value(found.wedge_change),
+                "kyphosis_change_deg": _number(level.kyphosis_deg),
+                "found_kyphosis_change_deg": "" if found is None else _value(found.kyphosis_change),
+                "cement_change_ml": _number(level.cement_ml),
+                "found_cement_change_ml": "" if found is None else _value(found.cement_change),
+                "recollapse": _flag(level.recollapsed),
+                "found_recollapse": "" if found is None else _flag(found.recollapse),
+                "new_fracture": int(level.broke),
+                "found_new_fracture": int(level.said_broken),
+            }
+
+
+def _flag(value: bool | NotMeasured | None) -> object:
+    return int(value) if isinstance(value, bool) else ""
+
+
+def _value(measured: Measured | None) -> str:
     return _number(measured.value) if isinstance(measured, Quantity) else ""
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from vertecast.evaluation import agreement
-from vertecast.evaluation.agreement import Estimate, Statistic, estimate
+from vertecast.evaluation.agreement import Estimate, estimate
+from vertecast.evaluation.change_scores import CHANGE_SCORES
 from vertecast.evaluation.datasets import PLACES, FoundBody, TrueBody
 from vertecast.evaluation.leaks import LeakScore
+from vertecast.evaluation.score import Rows, Score
 from vertecast.evaluation.scoring import StudyScore
 from vertecast.results import Measured, NotMeasured, Place, Quantity
 
@@ -21,36 +23,6 @@ REPORTED_LEAK_ML: Final = 0.1
 
 SMALL_LEAK_ML: Final = 0.05
 """About the smallest leak that a reader of CT reports; those up to `REPORTED_LEAK_ML` are scored apart."""
-
-Rows: TypeAlias = Iterable[tuple[float, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """One line of the table.
-
-    Attributes:
-        key: Its name in ``scores.json``.
-        label: What it is, with the unit.
-        rows: What one study adds to it.
-        statistic: From all rows to the number.
-        target: What a model must reach on simulated images.
-        decimals: Printed.
-    """
-
-    key: str
-    label: str
-    rows: Callable[[StudyScore], Rows]
-    statistic: Statistic = agreement.mean
-    target: tuple[Literal["≥", "≤"], float] | None = None
-    decimals: int = 3
-
-    def reached(self, value: float | None) -> bool | None:
-        """Does a value reach the target? None where there is no target or no value."""
-        if self.target is None or value is None:
-            return None
-        sign, limit = self.target
-        return value >= limit if sign == "≥" else value <= limit
 
 
 def _height_errors(place: Place, largest_voxel_mm: float = float("inf")) -> Callable[[StudyScore], Rows]:
@@ -254,6 +226,7 @@ SCORES: Final[tuple[Score, ...]] = (
         key="false_leaks_reported", label=f"false leaks ≥{REPORTED_LEAK_ML:g} mL, a treated body",
         rows=_false_leaks(REPORTED_LEAK_ML), statistic=agreement.ratio,
     ),
+    *CHANGE_SCORES,
 )  # fmt: skip
 """Every score. The targets are the project's own, for simulated images."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from vertecast import geometry
 from vertecast.anatomy import METAL_LABEL, Level, label_name
 from vertecast.evaluation import metrics
+from vertecast.evaluation.change import PHASES, ChangeScore, CourseScore, NamedStudy, score_changes, score_course
 from vertecast.evaluation.datasets import FoundBody, FoundStudy, TrueBody, TrueStudy, read_labels
 from vertecast.evaluation.leaks import LeakScore, score_leaks
 from vertecast.evaluation.metrics import Labels
@@ -63,6 +64,9 @@ class StudyScore:
         cement: Every complete treated body.
         false_cement: Names of bodies said to hold cement that hold none.
         leaks: Every leak, true or reported.
+        names: Name given to each true level that was found.
+        changes: This study against earlier ones of the patient.
+        course: The timeline that it holds; None where it needs none.
     """
 
     truth: TrueStudy
@@ -76,6 +80,9 @@ class StudyScore:
     cement: tuple[CementScore, ...]
     false_cement: tuple[str, ...]
     leaks: tuple[LeakScore, ...]
+    names: Mapping[str, str]
+    changes: tuple[ChangeScore, ...] = ()
+    course: CourseScore | None = None
 
     @property
     def complete(self) -> tuple[BodyScore, ...]:
@@ -124,7 +131,28 @@ def score_study(truth: TrueStudy, found: FoundStudy | None) -> StudyScore:
         cement=tuple(_score_cement(truth, found, names, leaks)),
         false_cement=tuple(level for level in found.cement if level not in holds_cement),
         leaks=leaks,
+        names=names,
     )
+
+
+def with_changes(studies: Sequence[StudyScore], found: Mapping[str, FoundStudy]) -> tuple[StudyScore, ...]:
+    """Add to each study how right its report is about what changed since earlier studies of the patient.
+
+    Args:
+        studies: Every study, scored by itself.
+        found: Every report, by StudyInstanceUID.
+    """
+    reported = [study for study in studies if not study.reason and study.truth.phase in PHASES]
+    reported.sort(key=lambda study: PHASES.index(study.truth.phase))
+    courses: dict[str, list[NamedStudy]] = {}
+    scores: dict[str, StudyScore] = {}
+    for study in reported:
+        uid, course = study.truth.study_instance_uid, courses.setdefault(study.truth.patient, [])
+        named = NamedStudy(truth=study.truth, found=found[uid], names=study.names)
+        changes = score_changes(named, course)
+        course.append(named)
+        scores[uid] = replace(study, changes=changes, course=score_course(course))
+    return tuple(scores.get(study.truth.study_instance_uid, study) for study in studies)
 
 
 def label_pair(truth: Mask, found: Mask | None) -> LabelPair:

@@ -9,7 +9,8 @@ from typing import Any, Final
 from vertecast.evaluation.agreement import GENANT_GRADES, Estimate
 from vertecast.evaluation.counts import confuse_grades, count_abstentions
 from vertecast.evaluation.datasets import FoundBody
-from vertecast.evaluation.scores import REPORTED_LEAK_ML, SCORES, Results, Score
+from vertecast.evaluation.score import Score
+from vertecast.evaluation.scores import REPORTED_LEAK_ML, SCORES, Results
 from vertecast.evaluation.scoring import StudyScore
 
 _QUANTITIES: Final[Mapping[str, Callable[[FoundBody], object]]] = {

@@ -155,11 +155,11 @@ def _value(point: GrowthPoint) -> float:
 
 def _axis(largest: float) -> tuple[float, float]:
     """Step and top of an axis from zero."""
-    step = _nice_step(max(largest, 1e-9) if largest > 0 else 1.0)
+    step = nice_step(max(largest, 1e-9) if largest > 0 else 1.0)
     return step, step * max(-(-largest // step), 1)
 
 
-def _nice_step(span: float) -> float:
+def nice_step(span: float) -> float:
     """The smallest of 1, 2, 5 times a power of ten that cuts a span into few pieces."""
     from math import floor, log10
 
@@ -170,7 +170,7 @@ def _nice_step(span: float) -> float:
 
 def _steps(first: int, last: int) -> Iterator[int]:
     """The first frame, then round numbers up to the last one."""
-    step = max(round(_nice_step(last - first)), 1)
+    step = max(round(nice_step(last - first)), 1)
     yield first
     # A number that would touch that of the first frame is left out.
     yield from (n for n in range(step * (first // step + 1), last + 1, step) if n - first >= step / 2)
@@ -181,7 +181,7 @@ def _second_ticks(cine: CineFinding, first: int, last: int) -> Sequence[tuple[fl
         return ()
     rate = cine.frame_rate
     start, end = (first - 1) / rate, (last - 1) / rate
-    step = _nice_step(end - start)
+    step = nice_step(end - start)
     numbers = range(int(-(-start // step)), int(end / step + 1e-9) + 1)
     return [(1 + n * step * rate, f"{n * step:g}") for n in numbers]
 

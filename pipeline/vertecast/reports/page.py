@@ -6,7 +6,17 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from vertecast import __version__
-from vertecast.reports import change_tables, document, drawing, film_tables, growth, pictures, tables, wording
+from vertecast.reports import (
+    change_tables,
+    course,
+    document,
+    drawing,
+    film_tables,
+    growth,
+    pictures,
+    tables,
+    wording,
+)
 from vertecast.results import StudyReport
 
 if TYPE_CHECKING:
@@ -48,6 +58,8 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
         "film_leaks": film_tables.film_leak_table(report),
         "combined_leaks": film_tables.combined_table(report),
         "changes": change_tables.change_sections(report),
+        "courses": course.plot_course(report),
+        "course_drawing": course.DRAWING,
         "timeline": change_tables.timeline_table(report),
         "limits": document.to_document(report)["limits"],
         "disclaimer": document.DISCLAIMER,

@@ -30,6 +30,8 @@ class StudyRun:
         directory: Folder of its outputs, relative to the run's.
         status: "analyzed" (a report was written), "skipped" (nothing in it to analyse) or "failed".
         reason: Why it was skipped or failed; "" where analysed.
+        not_compared: Why it was not compared with other studies of the run that may be of the same patient; "" where
+            there is nothing to say.
         outputs: Files written, relative to the run's folder.
         timing_s: Seconds by step.
         report: The report, where there is one.
@@ -39,6 +41,7 @@ class StudyRun:
     directory: str
     status: Literal["analyzed", "skipped", "failed"]
     reason: str = ""
+    not_compared: str = ""
     outputs: tuple[str, ...] = ()
     timing_s: Mapping[str, float] = field(default_factory=dict)
     report: StudyReport | None = None
@@ -132,6 +135,7 @@ def run_document(run: RunSummary) -> dict[str, Any]:
                 "directory": study.directory,
                 "status": study.status,
                 "reason": study.reason,
+                "not_compared": study.not_compared,
                 "outputs": list(study.outputs),
                 "timing_s": dict(study.timing_s),
                 "series": [] if study.report is None else document.to_document(study.report)["series"],

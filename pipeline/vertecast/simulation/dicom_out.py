@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.dataset import FileDataset, FileMetaDataset
 
+    from vertecast.simulation.scans import SimulatedCase, SimulatedScan
     from vertecast.simulation.spine import Spine
-    from vertecast.simulation.studies import SimulatedCase, SimulatedScan
 
 UID_NAMESPACE: Final = uuid.UUID("5f4b5a0e-9a0d-4c6b-8f5c-6d1d0a2b7c31")
 RESCALE_INTERCEPT: Final = -1024
 IMPLEMENTATION_NAME: Final = "VERTECAST_SIM"
-DATES: Final = {"pre": "20240108", "during": "20240112", "post": "20240116"}
+DATES: Final = {"pre": "20240108", "during": "20240112", "post": "20240116", "follow-up": "20240305"}
 """Invented days of the studies: a fixed date keeps the files the same for the same seed."""
 
+PHASE_NAMES: Final = {"pre": "pre treatment", "post": "post treatment", "follow-up": "weeks after treatment"}
 LUMBAR_PART: Final = "LSPINE"
 KERNEL_NAMES: Final = {"smooth": "SMOOTH", "standard": "STANDARD", "sharp": "BONE"}
 
@@ -85,8 +86,8 @@ def identity_dataset(seed: int, spine: Spine, phase: str, study_instance_uid: st
 def _common_dataset(case: SimulatedCase, scan: SimulatedScan) -> Dataset:
     """Everything that the slices of the series share."""
     settings = scan.settings
-    common = identity_dataset(case.seed, case.phantom.spine, scan.phase, scan.study_instance_uid)
-    common.StudyDescription = f"Simulated spine CT, {scan.phase} treatment"
+    common = identity_dataset(case.seed, scan.phantom.spine, scan.phase, scan.study_instance_uid)
+    common.StudyDescription = f"Simulated spine CT, {PHASE_NAMES[scan.phase]}"
     common.Modality = "CT"
     common.SeriesInstanceUID = scan.series_instance_uid
     common.SeriesNumber = 2

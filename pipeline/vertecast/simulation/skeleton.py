@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -18,22 +19,39 @@ FACETS_FACE_SIDEWAYS_BELOW: Final = 11
 """Index of T12 among the vertebrae: there facets turn from the coronal to the sagittal plane."""
 
 
-def draw_spine(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Generator) -> None:
-    """Draw discs, canal, arches, bodies, ribs and sacrum; later ones cover earlier ones."""
-    disc_hu = rng.uniform(40, 130)
-    canal_hu = rng.uniform(0, 50) if rng.random() < 0.9 else rng.uniform(100, 600)
+def draw_spine(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Generator, *, steady: bool = False) -> None:
+    """Draw discs, canal, arches, bodies, ribs and sacrum; later ones cover earlier ones.
+
+    Args:
+        canvas: The picture.
+        spine: The bones' truth.
+        look: How the bone shows.
+        rng: Draws textures, spurs, lesions and the forms of arches and ribs.
+        steady: Each part draws from a stream of its own, so that it looks the same whatever became of other parts:
+            for patients who are drawn several times. Else all draw from ``rng`` in turn.
+    """
+    streams = _streams(rng, own=steady)
+    general = next(streams)
+    disc_hu = general.uniform(40, 130)
+    canal_hu = general.uniform(0, 50) if general.random() < 0.9 else general.uniform(100, 600)
     lower_frames = [*(v.lps_from_local for v in spine.vertebrae[1:]), spine.lps_from_sacrum]
     for n, vertebra in enumerate(spine.vertebrae):
         below = spine.vertebrae[n + 1] if n + 1 < len(spine.vertebrae) else None
-        _draw_disc_and_canal(canvas, vertebra, below, lower_frames[n], (disc_hu, canal_hu), rng)
-    draw_sacrum(canvas, spine, look, rng)
+        _draw_disc_and_canal(canvas, vertebra, below, lower_frames[n], (disc_hu, canal_hu), next(streams))
+    draw_sacrum(canvas, spine, look, next(streams))
     for n, vertebra in enumerate(spine.vertebrae):
         if vertebra.has_ribs:
-            _draw_ribs(canvas, vertebra, n, len(spine.vertebrae), look, rng)
+            _draw_ribs(canvas, vertebra, n, len(spine.vertebrae), look, next(streams))
     for n, vertebra in enumerate(spine.vertebrae):
-        _draw_arch(canvas, vertebra, n, look, rng)
+        _draw_arch(canvas, vertebra, n, look, next(streams))
     for n, vertebra in enumerate(spine.vertebrae):
-        _draw_body(canvas, vertebra, n + 1, look, rng)
+        _draw_body(canvas, vertebra, n + 1, look, streams)
+
+
+def _streams(rng: np.random.Generator, *, own: bool) -> Iterator[np.random.Generator]:
+    """The same generator again and again, or a new one each time that no other draw moves."""
+    while True:
+        yield rng.spawn(1)[0] if own else rng
 
 
 def _draw_disc_and_canal(
@@ -76,7 +94,10 @@ def _draw_disc_and_canal(
     canvas.paint(box, tube, sac, Structure.CANAL)
 
 
-def _draw_body(canvas: Canvas, vertebra: Vertebra, instance: int, look: BoneLook, rng: np.random.Generator) -> None:
+def _draw_body(
+    canvas: Canvas, vertebra: Vertebra, instance: int, look: BoneLook, streams: Iterator[np.random.Generator]
+) -> None:
+    rng, bulging, inner = next(streams), next(streams), next(streams)
     shape = vertebra.shape
     margin = 7.0
     height = max(shape.anterior_mm, shape.posterior_mm, shape.middle_mm) / 2 + 6
@@ -88,11 +109,11 @@ def _draw_body(canvas: Canvas, vertebra: Vertebra, instance: int, look: BoneLook
     top, bottom = shape.superior_mm(x, y), shape.inferior_mm(x, y)
     distance = shape.signed_distance_mm(x, y, z).astype(np.float32)
     distance = np.maximum(distance, _osteophytes(shape.width_mm, shape.depth_mm, (x, y, z), top, bottom, look, rng))
-    if vertebra.grade >= 2 and rng.random() < 0.5:
-        corner = [0, shape.posterior_wall_y_mm - 1, shape.posterior_mm / 2 - rng.uniform(3, 6)]
-        bulge = region.capsule(np.add(corner, [-7, 0, 0]), np.add(corner, [7, 0, 0]), [6, rng.uniform(2, 6), 4])
+    if vertebra.worst_grade >= 2 and bulging.random() < 0.5:
+        corner = [0, shape.posterior_wall_y_mm - 1, shape.posterior_mm / 2 - bulging.uniform(3, 6)]
+        bulge = region.capsule(np.add(corner, [-7, 0, 0]), np.add(corner, [7, 0, 0]), [6, bulging.uniform(2, 6), 4])
         distance = np.maximum(distance, np.minimum(bulge, np.minimum(top - z, z - bottom).astype(np.float32)))
-    spongy = _spongiosa(vertebra, region, top, bottom, look, rng)
+    spongy = _spongiosa(vertebra, region, top, bottom, look, inner)
     plate = np.minimum(top - z, z - bottom)
     sclerosis = rng.uniform(0, 250) * look.degeneration * np.exp(-np.clip(plate, 0, None) / rng.uniform(1.5, 5))
     cortex = look.cortex_hu * (1 + 0.25 * np.clip(texture(rng, distance.shape), -2, 2))
@@ -141,7 +162,7 @@ def _spongiosa(
             value = value + edge * (-90 + 160 * (np.sin(1.6 * x) * np.sin(1.7 * y) > 0.35) - 0.4 * value)
         else:  # lytic or sclerotic lesion
             value = value + edge * (rng.uniform(-150, -40) if draw < 0.11 else rng.uniform(150, 700))
-    if vertebra.grade:
+    if vertebra.worst_grade:
         value = value + _fracture_look(vertebra, region, top, value, rng)
     return np.asarray(value, dtype=np.float32)
 
@@ -173,7 +194,7 @@ def _draw_arch(canvas: Canvas, vertebra: Vertebra, n: int, look: BoneLook, rng: 
     wall, half = shape.posterior_wall_y_mm, vertebra.intact.posterior_mm / 2
     height = 2 * half
     px = vertebra.canal_width_mm / 2 + vertebra.pedicle_width_mm / 2
-    pz = min(shape.posterior_mm / 2, half) - vertebra.pedicle_height_mm / 2 - 0.5
+    pz = min((vertebra.arch_posterior_mm or shape.posterior_mm) / 2, half) - vertebra.pedicle_height_mm / 2 - 0.5
     back = wall + vertebra.canal_depth_mm
     pr = [vertebra.pedicle_width_mm / 2, 5.0, vertebra.pedicle_height_mm / 2]
     droop = rng.uniform(0.1, 0.35) if lumbar else rng.uniform(0.5, 1.3)

@@ -138,7 +138,15 @@ class BodyShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Vertebra:
-    """A posed vertebra. ``intact`` is the shape it had before it broke, the same object where it did not."""
+    """A posed vertebra.
+
+    Attributes:
+        intact: The shape it had before it broke, the same object where it did not.
+        grade, deformity: As it is now.
+        regained_from: Grade that it had before it regained height: what a fracture leaves in the bone stays to be seen.
+        arch_posterior_mm: Posterior height of the body when its arch was formed, where it is another one now: an arch
+            keeps its form when the body changes.
+    """
 
     level: Level
     lps_from_local: geometry.FloatArray
@@ -146,11 +154,18 @@ class Vertebra:
     intact: BodyShape
     grade: int = 0
     deformity: str = "none"
+    regained_from: int = 0
+    arch_posterior_mm: float | None = None
     has_ribs: bool = False
     canal_width_mm: float = 23.0
     canal_depth_mm: float = 17.0
     pedicle_width_mm: float = 8.0
     pedicle_height_mm: float = 14.0
+
+    @property
+    def worst_grade(self) -> int:
+        """The highest grade that it ever had."""
+        return max(self.grade, self.regained_from)
 
     def six_points_lps_mm(self) -> SixPoints:
         """The exact six points in LPS mm."""

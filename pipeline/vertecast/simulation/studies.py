@@ -1,22 +1,24 @@
-"""Simulated patients as studies: one CT, or one patient before and after treatment, with their truth."""
+"""Simulated patients as studies: one CT, or one patient before, after and weeks after treatment, with their truth."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import numpy as np
 
 from vertecast import geometry
-from vertecast.anatomy import Compartment, Level
+from vertecast.anatomy import Level
 from vertecast.errors import OutputError
-from vertecast.images import Mask, Volume
+from vertecast.images import Mask
 from vertecast.simulation.acquisition import CtSettings, acquire, metal_streaks, sample_settings
-from vertecast.simulation.cement import Pattern, Treatment, treat, with_cement
+from vertecast.simulation.carried import carried
+from vertecast.simulation.cement import Treatment, treat, with_cement
+from vertecast.simulation.course import after_treatment, weeks_later
 from vertecast.simulation.dicom_out import deterministic_uid, write_ct_series
 from vertecast.simulation.hardware import (
     Hardware,
@@ -28,12 +30,22 @@ from vertecast.simulation.hardware import (
     stent,
 )
 from vertecast.simulation.population import sample_spine
+from vertecast.simulation.scans import CaseKind, Phase, ScanPlan, SimulatedCase, SimulatedScan, TreatmentPlan
 from vertecast.simulation.spine import Spine
 from vertecast.simulation.tissue import Phantom, draw
 from vertecast.simulation.truth import label_map, truth
 
-CaseKind: TypeAlias = Literal["ct", "patient"]
-Phase: TypeAlias = Literal["pre", "post"]
+__all__ = [
+    "CaseKind",
+    "ScanPlan",
+    "SimulatedCase",
+    "SimulatedScan",
+    "TreatmentPlan",
+    "is_plain",
+    "make_case",
+    "simulate_case",
+    "write_study",
+]
 
 GRID_MM: Final = 1.5
 """Grid that patients are drawn on; borders are antialiased, so that they lie right below voxel size."""
@@ -52,67 +64,13 @@ HARDWARE_SHARE: Final = 0.12
 SACRUM_SHARE: Final = 0.75
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreatmentPlan:
-    """Cement to inject; None leaves a choice to chance."""
-
-    vertebra_index: int
-    volume_ml: float | None = None
-    pattern: Pattern | None = None
-    leaks: tuple[Compartment, ...] | None = None
-    leak_volumes_ml: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanPlan:
-    """One scan of a patient: when, how, and what was done before."""
-
-    phase: Phase
-    settings: CtSettings
-    treatments: tuple[TreatmentPlan, ...] = ()
-    hardware: tuple[HardwareKind, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SimulatedScan:
-    """One CT study.
-
-    Attributes:
-        phase: Before or after the treatment.
-        volume: What the scanner gave.
-        labels: Truth on the volume's grid, numbers of ``labels_<n>.nii.gz``.
-        settings: The acquisition.
-        treatments, hardware: What was put into the patient.
-        lps_from_phantom_lps: (4, 4) place of the patient on the table in this scan.
-        study_instance_uid, series_instance_uid: Unique, and the same for the same seed.
-    """
-
-    phase: Phase
-    volume: Volume
-    settings: CtSettings
-    treatments: tuple[Treatment, ...]
-    hardware: tuple[Hardware, ...]
-    lps_from_phantom_lps: geometry.FloatArray
-    study_instance_uid: str
-    series_instance_uid: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SimulatedCase:
-    """A patient and the scans of it; all scans share the anatomy."""
-
-    seed: int
-    kind: CaseKind
-    phantom: Phantom
-    scans: tuple[SimulatedScan, ...]
-
-
 def simulate_case(seed: int, kind: CaseKind, *, matrix: int = 512) -> SimulatedCase:
     """Simulate a random patient.
 
     Args:
         seed: Decides everything; the same seed gives the same bytes.
-        kind: "ct" for one scan, treated or not; "patient" for one before and one after the treatment.
+        kind: "ct" for one scan, treated or not; "patient" for one before and one after the treatment, "follow-up" for
+            these and a third weeks later. A treated body may regain height, and lose it again.
         matrix: Rows and columns of the images.
     """
     rng = np.random.default_rng([seed, 0])
@@ -120,13 +78,9 @@ def simulate_case(seed: int, kind: CaseKind, *, matrix: int = 512) -> SimulatedC
     visible = _sample_window(spine, rng)
     settings = sample_settings(rng, matrix=matrix)
     treatments = tuple(TreatmentPlan(vertebra_index=n) for n in _sample_treated(spine, visible, rng))
-    if kind == "patient":
-        after = replace(sample_settings(rng, matrix=matrix), center_offset_mm=settings.center_offset_mm)
-        plans = [
-            ScanPlan(phase="pre", settings=settings),
-            ScanPlan(phase="post", settings=after, treatments=treatments),
-        ]
-        return make_case(seed, kind, spine, visible, plans)
+    if kind != "ct":
+        plans = _plan_course(seed, spine, visible, (treatments, settings), rng)
+        return make_case(seed, kind, spine, visible, plans if kind == "follow-up" else plans[:2])
     if rng.random() >= TREATED_SHARE:
         treatments = ()
     hardware: tuple[HardwareKind, ...] = ()
@@ -150,10 +104,16 @@ def make_case(
         visible: First and last vertebra (indices from 0) in view; one past the last one stands for the sacrum.
         plans: The scans, in order.
     """
-    grid, shape = _drawing_grid(spine, visible, plans)
-    phantom = draw(spine, grid, shape, np.random.default_rng([seed, 1]))
-    scans = tuple(_scan(seed, number, phantom, visible, plan) for number, plan in enumerate(plans))
-    return SimulatedCase(seed=seed, kind=kind, phantom=phantom, scans=scans)
+    columns = [plan.spine or spine for plan in plans]
+    grid, shape = _drawing_grid(columns, visible, plans)
+    changes = any(column is not spine for column in columns)
+    scans: list[SimulatedScan] = []
+    for plan, column in zip(plans, columns, strict=True):
+        phantom = next((scan.phantom for scan in scans if scan.phantom.spine is column), None)
+        if phantom is None:
+            phantom = draw(column, grid, shape, np.random.default_rng([seed, 1]), steady=changes)
+        scans.append(_scan(seed, phantom, visible, plan, scans))
+    return SimulatedCase(seed=seed, kind=kind, scans=tuple(scans))
 
 
 def write_study(case: SimulatedCase, directory: Path, *, labels: bool = True) -> tuple[Path, ...]:
@@ -180,7 +140,7 @@ def write_study(case: SimulatedCase, directory: Path, *, labels: bool = True) ->
             truth_stem.with_name(f"{scan.study_instance_uid}.json").write_text(text + "\n", encoding="utf-8")
             if labels:
                 path = truth_stem.with_name(f"{scan.study_instance_uid}.nii.gz")
-                path.write_bytes(_nifti_bytes(label_map(case.phantom, scan)))
+                path.write_bytes(_nifti_bytes(label_map(scan)))
         except OSError as error:
             reason = error.strerror or "unknown reason"
             raise OutputError(f"{folder} cannot be written ({reason}): check space and permissions") from error
@@ -196,6 +156,28 @@ def _nifti_bytes(mask: Mask) -> bytes:
     image = nibabel.Nifti1Image(np.asarray(mask.labels, dtype=np.uint8), ras_from_index)
     image.header.set_xyzt_units("mm")
     return gzip.compress(image.to_bytes(), mtime=0)
+
+
+def _plan_course(
+    seed: int,
+    spine: Spine,
+    visible: tuple[int, int],
+    first: tuple[tuple[TreatmentPlan, ...], CtSettings],
+    rng: np.random.Generator,
+) -> list[ScanPlan]:
+    """Scans before, after and weeks after the treatments, in the same field of view."""
+    treatments, before = first
+    after, later = (
+        replace(sample_settings(rng, matrix=before.matrix), center_offset_mm=before.center_offset_mm) for _ in range(2)
+    )
+    fate = np.random.default_rng([seed, 3])
+    treated = [plan.vertebra_index for plan in treatments]
+    restored = after_treatment(spine, treated, fate)
+    return [
+        ScanPlan(phase="pre", settings=before),
+        ScanPlan(phase="post", settings=after, treatments=treatments, spine=restored),
+        ScanPlan(phase="follow-up", settings=later, spine=weeks_later(restored, treated, visible, fate)),
+    ]
 
 
 def _sample_window(spine: Spine, rng: np.random.Generator) -> tuple[int, int]:
@@ -215,16 +197,17 @@ def _sample_treated(spine: Spine, visible: tuple[int, int], rng: np.random.Gener
 
 
 def _drawing_grid(
-    spine: Spine, visible: tuple[int, int], plans: Sequence[ScanPlan]
+    columns: Sequence[Spine], visible: tuple[int, int], plans: Sequence[ScanPlan]
 ) -> tuple[geometry.FloatArray, tuple[int, int, int]]:
-    """The grid that holds every field of view of the plans around the visible part of the column."""
+    """The grid that holds every field of view of the plans around the visible part of the column at any time."""
+    spine = columns[0]
     first, last = visible
     field = max(plan.settings.pixel_mm * plan.settings.matrix for plan in plans)
     shown = spine.vertebrae[first : last + 1]
     centers = np.array([v.lps_from_local[:3, 3] for v in shown])
     to_sacrum = last >= len(spine.vertebrae)
     low = spine.lps_from_sacrum[2, 3] - BELOW_SACRAL_ENDPLATE_MM if to_sacrum else centers[-1, 2] - ABOVE_TOP_MM
-    high = centers[0, 2] + ABOVE_TOP_MM
+    high = max(column.vertebrae[first].lps_from_local[2, 3] for column in columns) + ABOVE_TOP_MM
     front = IN_FRONT_OF_SPINE_MM["spine" if field < SMALL_FIELD_MM else "trunk"]
     center = np.array([np.median(centers[:, 0]), np.median(centers[:, 1]) - front, (low + high) / 2])
     center[:2] += plans[0].settings.center_offset_mm
@@ -234,10 +217,13 @@ def _drawing_grid(
     return geometry.scaling_affine([GRID_MM] * 3, origin), (int(counts[0]), int(counts[1]), int(counts[2]))
 
 
-def _scan(seed: int, number: int, phantom: Phantom, visible: tuple[int, int], plan: ScanPlan) -> SimulatedScan:
+def _scan(
+    seed: int, phantom: Phantom, visible: tuple[int, int], plan: ScanPlan, earlier: Sequence[SimulatedScan]
+) -> SimulatedScan:
     """Treat and scan; each scan finds the patient at another place on the table."""
+    number = len(earlier)
     rng = np.random.default_rng([seed, 2, number])
-    treatments = tuple(
+    made = tuple(
         treat(
             phantom,
             p.vertebra_index,
@@ -249,6 +235,7 @@ def _scan(seed: int, number: int, phantom: Phantom, visible: tuple[int, int], pl
         )
         for p in plan.treatments
     )
+    treatments = (*_cement_of_before(phantom, earlier), *made)
     hu = with_cement(phantom.hu, phantom, treatments, rng)
     hardware = tuple(_implant(kind, phantom, visible, treatments, rng) for kind in plan.hardware)
     for item in hardware:
@@ -266,6 +253,7 @@ def _scan(seed: int, number: int, phantom: Phantom, visible: tuple[int, int], pl
     volume = acquire(hu, move @ phantom.lps_from_index, rng, settings=settings)
     return SimulatedScan(
         phase=plan.phase,
+        phantom=phantom,
         volume=replace(volume, frame_of_reference_uid=deterministic_uid(seed, number, "frame")),
         settings=settings,
         treatments=treatments,
@@ -274,6 +262,16 @@ def _scan(seed: int, number: int, phantom: Phantom, visible: tuple[int, int], pl
         study_instance_uid=deterministic_uid(seed, number, "study"),
         series_instance_uid=deterministic_uid(seed, number, "series"),
     )
+
+
+def _cement_of_before(phantom: Phantom, earlier: Sequence[SimulatedScan]) -> tuple[Treatment, ...]:
+    """The cement that the scan before has shown."""
+    if not earlier:
+        return ()
+    last = earlier[-1]
+    if last.phantom is phantom:
+        return last.treatments
+    return tuple(carried(treatment, last.phantom, phantom) for treatment in last.treatments)
 
 
 def _implant(

@@ -63,7 +63,12 @@ class Phantom:
 
 
 def draw(
-    spine: Spine, lps_from_index: geometry.FloatArray, shape: tuple[int, int, int], rng: np.random.Generator
+    spine: Spine,
+    lps_from_index: geometry.FloatArray,
+    shape: tuple[int, int, int],
+    rng: np.random.Generator,
+    *,
+    steady: bool = False,
 ) -> Phantom:
     """Draw a patient on an LPS-aligned isotropic grid (any part of the trunk).
 
@@ -72,12 +77,13 @@ def draw(
         lps_from_index: (4, 4) affine of the grid.
         shape: Voxel counts.
         rng: Draws soft tissue, bone texture and lesions.
+        steady: On the same grid and from the same seed, a patient whose spine has changed looks the same but for that.
     """
     canvas = Canvas.empty(lps_from_index, shape)
     look = BoneLook.sample(rng, spine.age_years)
     _Trunk.around(spine, canvas, rng).draw(rng, look)
     draw_pelvis(canvas, spine, look, rng)
-    draw_spine(canvas, spine, look, rng)
+    draw_spine(canvas, spine, look, rng, steady=steady)
     return Phantom(
         lps_from_index=lps_from_index, hu=canvas.hu, structure=canvas.structure, instance=canvas.instance, spine=spine
     )

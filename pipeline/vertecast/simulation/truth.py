@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,16 +25,17 @@ from vertecast.simulation.spine import Vertebra
 from vertecast.simulation.tissue import Phantom
 
 if TYPE_CHECKING:
-    from vertecast.simulation.studies import SimulatedCase, SimulatedScan
+    from vertecast.simulation.scans import SimulatedCase, SimulatedScan
 
 TRUTH_VERSION: Final = "1"
 
 
-def label_map(phantom: Phantom, scan: SimulatedScan) -> Mask:
+def label_map(scan: SimulatedScan) -> Mask:
     """Labels of ``labels_<n>.nii.gz`` on the scan's grid: bodies, posterior elements, S1, cement, metal.
 
     Cement lies over bone and metal over cement; each holds the voxels of which it covers half or more.
     """
+    phantom = scan.phantom
     numbers = np.array([0, *(int(v.level) for v in phantom.spine.vertebrae)], dtype=np.uint8)[phantom.instance]
     bones = np.where(phantom.structure == Structure.BODY, numbers, 0)
     posterior = (phantom.structure == Structure.POSTERIOR) & (numbers > 0)
@@ -56,7 +57,7 @@ def label_map(phantom: Phantom, scan: SimulatedScan) -> Mask:
 
 def truth(case: SimulatedCase, scan: SimulatedScan) -> dict[str, Any]:
     """The truth of one scan with the keys of ``report.json``; lengths in mm, angles in degrees, volumes in mL."""
-    vertebrae = case.phantom.spine.vertebrae
+    vertebrae = scan.phantom.spine.vertebrae
     treated = {t.vertebra_index for t in scan.treatments}
     return {
         "truth_version": TRUTH_VERSION,
@@ -69,13 +70,14 @@ def truth(case: SimulatedCase, scan: SimulatedScan) -> dict[str, Any]:
         "vertebrae": [
             _vertebra_truth(v, scan, treated=n in treated) for n, v in enumerate(vertebrae) if _in_view(v, scan)
         ],
-        "cement": [_cement_truth(case.phantom, scan, t) for t in scan.treatments],
-        "leaks": [leak for t in scan.treatments for leak in _leak_truths(case.phantom, scan, t)],
+        "angles": list(_local_kyphoses(scan)),
+        "cement": [_cement_truth(scan.phantom, scan, t) for t in scan.treatments],
+        "leaks": [leak for t in scan.treatments for leak in _leak_truths(scan.phantom, scan, t)],
         "hardware": [
             {
                 "kind": item.kind,
                 "material": item.material,
-                "volume_ml": item.deposit.volume_ml(case.phantom.lps_from_index),
+                "volume_ml": item.deposit.volume_ml(scan.phantom.lps_from_index),
             }
             for item in scan.hardware
         ],
@@ -107,6 +109,28 @@ def _vertebra_truth(vertebra: Vertebra, scan: SimulatedScan, *, treated: bool) -
         "deformity": vertebra.deformity,
         "genant_grade": vertebra.grade,
     }
+
+
+def _local_kyphoses(scan: SimulatedScan) -> Iterator[dict[str, Any]]:
+    """Superior endplate of the body above to inferior endplate of the body below, at every body between two in view."""
+    vertebrae = scan.phantom.spine.vertebrae
+    for above, own, below in zip(vertebrae, vertebrae[1:], vertebrae[2:], strict=False):
+        if all(_in_view(vertebra, scan) for vertebra in (above, own, below)):
+            yield {
+                "name": f"local kyphosis {own.level.name}",
+                "upper": f"{above.level.name} superior",
+                "lower": f"{below.level.name} inferior",
+                "angle": _cobb_deg(above, below),
+            }
+
+
+def _cobb_deg(upper: Vertebra, lower: Vertebra) -> float:
+    """Angle between endplates in the sagittal plane of the two bodies, positive for kyphosis."""
+    plates = upper.six_points_lps_mm()["superior"], lower.six_points_lps_mm()["inferior"]
+    backs = [np.subtract(plate["posterior"], plate["anterior"]) for plate in plates]
+    left = geometry.unit(upper.lps_from_local[:3, 0] + lower.lps_from_local[:3, 0])
+    first, second = (back - np.dot(back, left) * left for back in backs)
+    return float(np.degrees(np.arctan2(np.dot(np.cross(second, first), left), np.dot(first, second))))
 
 
 def _cement_truth(phantom: Phantom, scan: SimulatedScan, treatment: Treatment) -> Mapping[str, Any]:
