@@ -41,14 +41,13 @@ def read_peer(path: Path) -> Heights:
     Raises:
         UnreadableError: The file cannot be read, is no JSON or holds no heights.
     """
+    heights: Heights = {}
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))["results"]
+        for key, value in dict(json.loads(path.read_text(encoding="utf-8"))["results"]).items():
+            if found := HEIGHT_KEY.fullmatch(key):
+                heights.setdefault(found[1], {})[found[2]] = float(value)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnreadableError(f"{path}: no report of heights ({error}); give the JSON of the other program") from error
-    heights: Heights = {}
-    for key, value in results.items():
-        if found := HEIGHT_KEY.fullmatch(key):
-            heights.setdefault(found[1], {})[found[2]] = float(value)
     if not heights:
         raise UnreadableError(f"{path}: holds no key like vertebrae_L1_height_anterior_mm; give another file")
     return heights
@@ -74,7 +73,7 @@ def text_lines(peer: Heights, ours: Mapping[str, Heights]) -> list[str]:
     """
     lines = [f"{'':14}{'peer':>7}" + "".join(f"{name:>18}" for name in ours)]
     for level, places in peer.items():
-        for place in PLACES:
+        for place in (one for one in PLACES if one in places):
             line = f"{level:4}{place:10}{places[place]:>7.1f}"
             for heights in ours.values():
                 value = heights.get(level, {}).get(place)
@@ -153,7 +152,8 @@ def compare(ct: Path, peer: Heights, labels: Path | None, out: Path) -> None:
     for body in result.report.vertebrae:
         if body.level in peer:
             values = [
-                f"{name} " + " / ".join(f"{heights[body.level].get(place, float('nan')):.1f}" for place in PLACES)
+                f"{name} "
+                + " / ".join(f"{height:.1f}" if (height := heights[body.level].get(place)) else "-" for place in PLACES)
                 for name, heights in {"peer": peer, **ours}.items()
                 if body.level in heights
             ]
