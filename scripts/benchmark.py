@@ -2,7 +2,8 @@
 
 ``python scripts/benchmark.py`` simulates a CT of 512 × 512 × 300 voxels and analyses it; ``--study DIR`` takes a study
 at hand instead. ``--projections`` simulates a radiograph of 2,000 × 2,500 pixels and a cine of 512 × 512 instead, and
-times them once the weights are loaded. The figures hold for the machine that is printed with them. Exit status: 0 done,
+times them once the weights are loaded. ``--stages`` gives the processor time of reading, network and measuring of a CT
+in this process. The figures hold for the machine that is printed with them. Exit status: 0 done,
 1 something failed.
 """
 
@@ -21,6 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +35,9 @@ WALL_LIMIT_S: Final = 25.0
 PEAK_LIMIT_GIB: Final = 4.0
 HELP_LIMIT_S: Final = 0.5
 """What the project promises on two cores."""
+
+MEASURING_LIMIT_SHARE: Final = 0.25
+"""Processor time of measuring a CT over that of the network."""
 
 RADIOGRAPH_LIMIT_S: Final = 2.0
 CINE_LIMIT_HZ: Final = 30.0
@@ -125,6 +130,48 @@ def time_projections(folder: Path, runs: int) -> dict[str, Any]:
         found[name] = {"rows": shape[0], "columns": shape[1], "frames": frames, "seconds": seconds[1:]}
     found["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
     return found
+
+
+def time_stages(study: Path, runs: int) -> dict[str, list[float]]:
+    """Processor time (s) of each stage of a CT in this process, weights loaded, measuring as often as is asked.
+
+    Raises:
+        RuntimeError: There is no CT in the folder.
+    """
+    from vertecast.config import SegmentationOptions
+    from vertecast.dicom.ct import choose_ct_series, read_ct
+    from vertecast.dicom.discover import StudyFiles, find_studies
+    from vertecast.engine import shipped_engine
+    from vertecast.measurement.levels import assign_levels
+    from vertecast.measurement.study import measure_study
+
+    studies = [one for one in find_studies([study]) if isinstance(one, StudyFiles)]
+    chosen = choose_ct_series(studies[0])[0] if studies else ()
+    if not chosen:
+        raise RuntimeError(f"{study}: holds no CT series; give the folder of a CT study")
+    options = SegmentationOptions()
+    segmenter = shipped_engine(options).load(options)
+    marks = [time.process_time()]
+    ct = read_ct(chosen[0])
+    marks.append(time.process_time())
+    segmentation = segmenter.segment(ct.volume)
+    marks.append(time.process_time())
+    for _ in range(runs):
+        measure_study(
+            ct.volume, segmentation, assign_levels(segmentation), series_instance_uid=ct.series_instance_uid
+        )  # fmt: skip
+        marks.append(time.process_time())
+    seconds = [later - earlier for earlier, later in pairwise(marks)]
+    return {"reading": seconds[:1], "network": seconds[1:2], "measuring": seconds[2:]}
+
+
+def print_stages(stages: Mapping[str, Sequence[float]]) -> None:
+    """The processor time of each stage, and measuring as share of the network."""
+    medians = {name: statistics.median(seconds) for name, seconds in stages.items()}
+    for name, seconds in medians.items():
+        print(f"  {name:10}{seconds:7.1f} s")
+    share = medians["measuring"] / medians["network"]
+    print(f"  measuring / network {share:.0%}  {_verdict(share, MEASURING_LIMIT_SHARE)}")
 
 
 def measure(command: Sequence[str]) -> Run:
@@ -233,6 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=3, help="fresh processes")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON too")
     parser.add_argument("--projections", action="store_true", help="a radiograph and a cine instead of a CT")
+    parser.add_argument("--stages", action="store_true", help="processor time of each stage of a CT, in this process")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         make = make_projections if options.projections else make_study
@@ -246,6 +294,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.projections:
                 result = {"machine": machine(), **time_projections(Path(folder), options.runs)}
                 print_projections(result)
+            elif options.stages:
+                stages = time_stages(options.study or Path(folder) / "studies", options.runs)
+                result = {"machine": machine(), "stages_cpu_s": stages}
+                print_machine(result["machine"])
+                print_stages(stages)
             else:
                 result = benchmark(options.study or Path(folder) / "studies", options.runs)
                 print_result(result)

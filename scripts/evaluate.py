@@ -3,8 +3,9 @@
 ``python scripts/evaluate.py --simulate 40 --out out/evaluation`` simulates held-out studies, analyses them and prints
 the scores; a second run goes on where the first stopped. ``--simulate-films 40`` and ``--simulate-cines 10`` do so with
 radiographs and fluoroscopy. ``python scripts/evaluate.py --real DIR --out out/real`` compares with the truth of real
-images, where they are at hand, and draws an overlay of each. Exit status: 0 done, 1 a study or an output failed,
-3 no real images.
+images, where they are at hand, and draws an overlay of each. ``python scripts/evaluate.py --phantoms --out DIR``
+measures analytic bodies whose outline is given: the error of the measuring alone. Exit status: 0 done, 1 a study or an
+output failed, 3 no real images.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -21,8 +22,9 @@ from vertecast.errors import VertecastError
 
 if TYPE_CHECKING:
     from vertecast.config import SegmentationOptions
+    from vertecast.evaluation.phantoms import BodyError, Outline, Pose
     from vertecast.evaluation.real import RealImage, RealScore
-    from vertecast.images import ProjectionSegmentation, Radiograph
+    from vertecast.images import Grid, ProjectionSegmentation, Radiograph, Segmentation, Volume
     from vertecast.results import VertebraFinding
     from vertecast.workflow import ProjectionSegmenter, Segmenter
 
@@ -245,6 +247,63 @@ def score_masks(data: Path) -> dict[str, dict[str, Any]]:
     return scored
 
 
+def score_phantoms(out: Path) -> int:
+    """Measure analytic bodies in every pose, print and write the errors; returns the exit status."""
+    from vertecast.evaluation.phantoms import poses, text_lines
+
+    errors: list[BodyError] = []
+    for done, pose in enumerate(todo := poses(), start=1):
+        errors += phantom_errors(pose)
+        print(f"[{done}/{len(todo)}] {pose.plane} {pose.tilt_deg:g}°", file=sys.stderr, flush=True)
+    print("\n".join(text_lines(errors)))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "phantoms.json").write_text(json.dumps([asdict(e) for e in errors], indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def phantom_errors(pose: Pose) -> list[BodyError]:
+    """Errors of a fractured and a sound analytic body in one pose, for each way to give the outline.
+
+    Raises:
+        RuntimeError: A body could not be measured.
+    """
+    from vertecast.evaluation.phantoms import body_error
+    from vertecast.images import Grid
+    from vertecast.measurement.endplates import BodyGeometry
+    from vertecast.measurement.heights import fit_bodies
+    from vertecast.segmentation.label_map import segment_label_map
+    from vertecast.segmentation.label_schemes import label_scheme
+    from vertecast.simulation.phantoms import SpinePhantom, fractured_shape, normal_shape
+
+    turned = {plane: pose.tilt_deg if plane == pose.plane else 0.0 for plane in ("sagittal", "coronal", "axial")}
+    phantom = SpinePhantom(
+        shapes=(fractured_shape(), normal_shape(tilt_coronal=0.05)),
+        tilt_deg=(turned["sagittal"], turned["coronal"]),
+        turn_deg=turned["axial"],
+        spacing_mm=pose.spacing_mm,
+        grid_mm=1.0,
+    )
+    volume = phantom.volume()
+    grid = Grid(lps_from_index=volume.lps_from_index, shape=volume.shape)
+    shares = phantom.segmentation(through_ct=True)
+    painted = segment_label_map(phantom.label_map(), label_scheme("vertecast"))
+    given: dict[Outline, tuple[Volume | Grid, Segmentation]] = {
+        "shares": (grid, shares), "shares and CT": (volume, shares), "label map": (grid, painted)
+    }  # fmt: skip
+    errors = []
+    for outline, (image, segmentation) in given.items():
+        for shape, body in zip(phantom.shapes, fit_bodies(image, segmentation), strict=True):
+            if not isinstance(body, BodyGeometry):
+                raise RuntimeError(f"{pose}: {body.reason}")
+            errors.append(
+                body_error(
+                    pose, outline, body.heights_mm, body.height_sd_mm, body.wedge_angle_deg,
+                    (shape.heights_mm(), shape.wedge_angle_deg()),
+                )
+            )  # fmt: skip
+    return errors
+
+
 @dataclass(slots=True)
 class Recorder:
     """A segmenter that remembers what it said last."""
@@ -309,6 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--simulate", type=int, metavar="N", help="score on at least N simulated studies of CT")
     what.add_argument("--simulate-films", type=int, metavar="N", help="the same on radiographs")
     what.add_argument("--simulate-cines", type=int, metavar="N", help="the same on cines")
+    what.add_argument("--phantoms", action="store_true", help="measure analytic bodies, their outline given")
     what.add_argument("--real", type=Path, metavar="DIR", help="score on the real images in this folder")
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help="seed of the first simulated patient")
     parser.add_argument("--workers", type=int, default=1, help="processes at the same time")
@@ -316,6 +376,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(arguments)
     try:
+        if options.phantoms:
+            return score_phantoms(options.out)
         if options.real is not None:
             from vertecast.config import load_config
 

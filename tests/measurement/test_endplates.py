@@ -154,11 +154,11 @@ def test_centers_of_bodies_are_near_their_origins() -> None:
     assert np.allclose(centers, [f[:3, 3] for f in made.frames], atol=3.0)
 
 
-@pytest.mark.parametrize(("tilt_deg", "axial_deg"), [((6.0, 24.0), 18.0), ((-5.0, -20.0), -25.0)])
-def test_the_mid_sagittal_plane_of_a_turned_and_leaning_column(tilt_deg: tuple[float, float], axial_deg: float) -> None:
+@pytest.mark.parametrize(("tilt_deg", "turn_deg"), [((6.0, 24.0), 18.0), ((-5.0, -20.0), -25.0)])
+def test_the_mid_sagittal_plane_of_a_turned_and_leaning_column(tilt_deg: tuple[float, float], turn_deg: float) -> None:
     """Scoliosis: bodies lean to the side and turn about their own axis; the plane follows canal and arch."""
     phantom = SpinePhantom(
-        shapes=[normal_shape(23.0), normal_shape(25.0), normal_shape(24.0)], tilt_deg=tilt_deg, axial_deg=axial_deg
+        shapes=[normal_shape(23.0), normal_shape(25.0), normal_shape(24.0)], tilt_deg=tilt_deg, turn_deg=turn_deg
     )
     segmentation = phantom.segmentation()
     grid = Grid(shape=segmentation.structure.shape, lps_from_index=segmentation.lps_from_index)

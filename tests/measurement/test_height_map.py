@@ -19,7 +19,7 @@ WEDGE = normal_shape(25.0, anterior=0.62, middle=0.78, superior_share=0.8, tilt_
 
 
 def made() -> tuple[HeightMap, BodyGeometry]:
-    phantom = SpinePhantom(shapes=[WEDGE, normal_shape(25.0)], tilt_deg=(14.0, -11.0), axial_deg=9.0)
+    phantom = SpinePhantom(shapes=[WEDGE, normal_shape(25.0)], tilt_deg=(14.0, -11.0), turn_deg=9.0)
     segmentation = phantom.segmentation()
     body = fit_body(phantom.volume(), segmentation, 1)
     assert isinstance(body, BodyGeometry)

@@ -87,7 +87,7 @@ def test_a_known_bulge(bulge_mm: float, curve_deg: float) -> None:
 
 def test_turned_and_leaning_columns_give_the_same() -> None:
     straight, turned = (
-        measured(*fitted(5.0, tilt_deg=tilt, axial_deg=axial)[1:])
+        measured(*fitted(5.0, tilt_deg=tilt, turn_deg=axial)[1:])
         for tilt, axial in (((0.0, 0.0), 0.0), ((12.0, -18.0), 22.0))
     )
     assert isinstance(straight, Quantity)

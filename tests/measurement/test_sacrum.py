@@ -69,7 +69,7 @@ def tilt_error_deg(endplate: SacralEndplate, lps_from_sacrum: geometry.FloatArra
 
 @pytest.mark.parametrize("tilt_deg", [4.0, 16.0, 26.0])
 def test_the_plane_keeps_off_alae_facets_and_promontory(tilt_deg: float) -> None:
-    phantom = column(axial_deg=12.0)
+    phantom = column(turn_deg=12.0)
     segmentation = with_sacrum(phantom, tilt_deg)
     found = fit_sacral_endplate(grid_of(segmentation), segmentation, lowest_of(segmentation))
     assert isinstance(found, SacralEndplate)

@@ -13,6 +13,7 @@ from scipy import ndimage
 from vertecast import geometry
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation, Volume
+from vertecast.measurement import distances
 from vertecast.measurement.bony_outline import bony_outlines
 from vertecast.measurement.endplates import BodyGeometry
 from vertecast.measurement.outline import CEMENT_PROBABILITY
@@ -52,9 +53,13 @@ class Crop:
     def smooth(self, values: npt.NDArray[np.float32], sigma_mm: float) -> npt.NDArray[np.float32]:
         return np.asarray(ndimage.gaussian_filter(values, sigma_mm / self.spacing_mm, truncate=3.0))
 
-    def distance_mm(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        """Distance of every voxel to the mask."""
-        return np.asarray(ndimage.distance_transform_edt(~mask, sampling=self.spacing_mm))
+    def distance_mm(self, mask: npt.NDArray[np.bool_], reach_mm: float) -> npt.NDArray[np.float64]:
+        """Distance of every voxel to the mask, exact up to ``reach_mm``."""
+        return distances.distance_mm(mask, self.spacing_mm, reach_mm)
+
+    def depth_mm(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """Distance of every voxel of the mask to the nearest one outside."""
+        return distances.depth_mm(mask, self.spacing_mm)
 
 
 def metal_mask(segmentation: Segmentation) -> npt.NDArray[np.bool_]:

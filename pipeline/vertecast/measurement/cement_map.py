@@ -18,6 +18,7 @@ from scipy import ndimage
 from vertecast import geometry
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation, Volume
+from vertecast.measurement import distances
 from vertecast.measurement.bone import Z95
 from vertecast.measurement.cement_crop import BACKGROUND_SHELL_MM, GATE_REACH_MM, Crop, crop_round_cement, metal_mask
 from vertecast.measurement.endplates import BodyGeometry
@@ -152,7 +153,7 @@ def find_cement(
     fraction = np.clip((crop.hu - background) / np.maximum(plateau - background, 1.0), *FRACTION_RANGE)
     thin = (fraction >= THIN_FRACTION) & (crop.outside_mm > crop.tolerance_mm)
     visible = _touching(bright & ((fraction >= 0.5) | thin), crop.seed)
-    depth = crop.distance_mm(~visible)
+    depth = crop.depth_mm(visible)
     at_clip = (crop.hu >= CLIP_HU) & visible
     fraction = np.where(at_clip, np.where(depth > CLIP_EDGE_MM, 1.0, (1 + np.minimum(fraction, 1.0)) / 2), fraction)
     fraction = np.where((depth > TAIL_MM) & (crop.outside_mm <= 0), 1.0, fraction)
@@ -176,7 +177,7 @@ def _plateau(crop: Crop, bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.float3
     lower = crop.smooth(value**PLATEAU_POWER, PLATEAU_SMOOTHING_MM)
     upper = crop.smooth(value ** (PLATEAU_POWER + 1), PLATEAU_SMOOTHING_MM)
     thin = upper / np.maximum(lower, 1e-6)
-    deep = bright & (crop.distance_mm(~bright) >= DEEP_MM)
+    deep = bright & (crop.depth_mm(bright) >= DEEP_MM)
     weight = crop.smooth(deep.astype(np.float32), PLATEAU_SMOOTHING_MM)
     solid = crop.smooth(np.where(deep, value, 0.0).astype(np.float32), PLATEAU_SMOOTHING_MM)
     return np.asarray(1000 * np.where(weight > 1e-2, solid / np.maximum(weight, 1e-2), thin), dtype=np.float32)
@@ -184,7 +185,7 @@ def _plateau(crop: Crop, bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.float3
 
 def _background(crop: Crop, bright: npt.NDArray[np.bool_], threshold_hu: float) -> npt.NDArray[np.float32]:
     """Local value of what surrounds the cement, from a shell beyond its blur."""
-    distance = crop.distance_mm(bright)
+    distance = crop.distance_mm(bright, BACKGROUND_SHELL_MM[1])
     shell = (distance >= BACKGROUND_SHELL_MM[0]) & (distance <= BACKGROUND_SHELL_MM[1])
     shell &= (crop.hu < threshold_hu) & ~crop.metal
     if not shell.any():
@@ -199,7 +200,7 @@ def _unclipped_plateau(crop: Crop, bright: npt.NDArray[np.bool_], background_hu:
     """Plateau of clipped cement: a blurred edge is steepest at half its height, and that height is not clipped."""
     gradient = np.sqrt(sum(g**2 for g in np.gradient(crop.hu, *crop.spacing_mm)))
     edges = np.arange(background_hu + 200, CLIP_HU - 100, 150.0)
-    near = crop.distance_mm(bright) < TAIL_MM
+    near = crop.distance_mm(bright, TAIL_MM) < TAIL_MM
     if len(edges) < 5 or not near.any():
         return CLIP_HU
     place = np.digitize(crop.hu[near], edges)
@@ -238,16 +239,20 @@ def _attribute(
     marked = np.bincount(piece[leaked & crop.marked], minlength=len(sizes))
     kept = (sizes >= MIN_PIECE_ML) & (marked >= MIN_MARKED_OUTSIDE * np.bincount(piece.ravel()))
     piece = np.where(kept[piece], piece, 0)
-    distance, index = ndimage.distance_transform_edt(~visible, sampling=crop.spacing_mm, return_indices=True)
-    counted = (distance <= TAIL_MM) & ~crop.metal
+    box = distances.box_around(visible, crop.spacing_mm, TAIL_MM)
+    distance, index = ndimage.distance_transform_edt(~visible[box], sampling=crop.spacing_mm, return_indices=True)
+    counted = np.zeros(visible.shape, dtype=bool)
+    counted[box] = (distance <= TAIL_MM) & ~crop.metal[box]
+    vertebra, numbered = np.zeros_like(owner), np.zeros(visible.shape, dtype=np.int16)
+    vertebra[box], numbered[box] = owner[box][tuple(index)], piece[box][tuple(index)]
     typical, notes = about
     return CementMap(
         lps_from_index=crop.lps_from_index,
         first_index=crop.first_index,
         fraction=np.where(counted, fraction, 0).astype(np.float32),
         mask=visible,
-        vertebra=np.where(counted, owner[tuple(index)], 0).astype(np.uint8),
-        piece=np.where(counted, piece[tuple(index)], 0).astype(np.int16),
+        vertebra=np.where(counted, vertebra, 0).astype(np.uint8),
+        piece=np.where(counted, numbered, 0).astype(np.int16),
         outside_mm=crop.outside_mm,
         plateau_hu=typical,
         warnings=notes,
@@ -290,4 +295,5 @@ def _leaks(crop: Crop, visible: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     seeds = visible & (crop.outside_mm > crop.tolerance_mm)
     if not seeds.any():
         return seeds
-    return np.asarray(visible & (crop.outside_mm > 0) & (crop.distance_mm(seeds) <= crop.tolerance_mm + 0.5))
+    reach_mm = crop.tolerance_mm + 0.5
+    return np.asarray(visible & (crop.outside_mm > 0) & (crop.distance_mm(seeds, reach_mm) <= reach_mm))

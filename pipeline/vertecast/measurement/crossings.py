@@ -47,7 +47,7 @@ def trace(region: Region, lps_from_local: FloatArray) -> Lines | None:
     y = np.arange(np.floor(low[1]), high[1], LINE_SPACING_MM)
     z = np.arange(low[2], high[2], LINE_SPACING_MM / 2)
     grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1)
-    values = region.sample(geometry.apply(lps_from_local, grid))
+    values = region.sample(lps_from_local, grid)
     inside = values >= OUTLINE_PROBABILITY
     hit = inside.any(axis=2)
     first = np.argmax(inside, axis=2)

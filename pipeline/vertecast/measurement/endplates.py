@@ -281,7 +281,7 @@ def _walls(
     share, offset = np.repeat(WALL_SHARES, len(WALL_OFFSETS_MM)), np.tile(WALL_OFFSETS_MM, len(WALL_SHARES))
     z = (top + bottom) / 2 + share[:, None] * (top - bottom) / 2
     points = np.stack([np.broadcast_to(offset[:, None], z.shape), np.broadcast_to(y, z.shape), z], axis=-1)
-    values = region.sample(geometry.apply(lps_from_local, points))[:, None, :]
+    values = region.sample(lps_from_local, points)[:, None, :]
     inside = values >= OUTLINE_PROBABILITY
     first, last = np.argmax(inside, axis=2), len(y) - 1 - np.argmax(inside[:, :, ::-1], axis=2)
     good = np.asarray(np.any(inside, axis=2)[:, 0] & (first[:, 0] > 0) & (last[:, 0] < len(y) - 1))

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from vertecast import geometry
 from vertecast.images import HeightMap, Segmentation
 from vertecast.measurement.bony_outline import endplate_heights_mm
 from vertecast.measurement.endplates import BodyGeometry
@@ -49,7 +48,7 @@ def height_map(
     top, bottom = endplate_heights_mm(body, columns, rows)
     z = np.arange(float(bottom.min()) - STEP_MM, float(top.max()) + STEP_MM, STEP_MM)
     grid = np.stack(np.broadcast_arrays(columns[..., None], rows[..., None], z), axis=-1)
-    inside = region.sample(geometry.apply(body.lps_from_local, grid)) >= OUTLINE_PROBABILITY
+    inside = region.sample(body.lps_from_local, grid) >= OUTLINE_PROBABILITY
     footprint = _footprint(np.count_nonzero(inside, axis=-1))
     if footprint is None:
         return None

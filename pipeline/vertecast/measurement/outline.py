@@ -34,8 +34,9 @@ class Region:
     lps_from_index: FloatArray
     center_lps_mm: FloatArray
 
-    def sample(self, points_lps_mm: FloatArray) -> npt.NDArray[np.float32]:
-        index = geometry.apply(geometry.inverse(self.lps_from_index), points_lps_mm)
+    def sample(self, lps_from_local: FloatArray, points_local_mm: FloatArray) -> npt.NDArray[np.float32]:
+        """Probability at points (..., 3) of a local frame, 0 outside the region."""
+        index = geometry.apply(geometry.inverse(self.lps_from_index) @ lps_from_local, points_local_mm)
         return np.asarray(
             ndimage.map_coordinates(self.probability, np.moveaxis(index, -1, 0), order=1, mode="constant", cval=0.0)
         )

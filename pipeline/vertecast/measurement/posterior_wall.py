@@ -82,7 +82,7 @@ def trace_posterior_wall(
     z = np.arange(low + ENDPLATE_MARGIN_MM, high - ENDPLATE_MARGIN_MM, ROW_MM)
     y = np.arange(body.posterior_wall_y_mm - body.depth_mm / 2, body.posterior_wall_y_mm + BEHIND_MM, ROW_MM)
     x, z_rows, y_along = np.meshgrid(STRIP_X_MM, z, y, indexing="ij")
-    values = region.sample(geometry.apply(body.lps_from_local, np.stack([x, y_along, z_rows], axis=-1)))
+    values = region.sample(body.lps_from_local, np.stack([x, y_along, z_rows], axis=-1))
     inside = values >= OUTLINE_PROBABILITY
     last = len(y) - 1 - np.argmax(inside[..., ::-1], axis=-1)
     found = inside.any(axis=-1) & (last < len(y) - 1)
