@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vertecast.results import HeightReference, NotMeasured, VertebraFinding
-from vertecast.simulation.phantoms import CORTEX_HU, MARROW_HU, SpinePhantom, normal_shape
+from vertecast.simulation.phantoms import CORTEX_HU, MARROW_HU, SpinePhantom, blurred_ball, normal_shape
 
-__all__ = ["CORTEX_HU", "MARROW_HU", "SpinePhantom", "normal_shape", "vertebra_without_numbers"]
+__all__ = ["CORTEX_HU", "MARROW_HU", "SpinePhantom", "blurred_ball", "normal_shape", "vertebra_without_numbers"]
 
 
 def vertebra_without_numbers(level: str) -> VertebraFinding:
