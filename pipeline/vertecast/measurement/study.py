@@ -12,13 +12,14 @@ from scipy import ndimage
 
 from vertecast import geometry
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
-from vertecast.images import Grid, Segmentation, Volume
+from vertecast.images import Grid, Piece, Segmentation, Volume
 from vertecast.measurement import bone
 from vertecast.measurement.angles import measure_angles
 from vertecast.measurement.cement import measure_cement
 from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement, metal_mask
 from vertecast.measurement.heights import fit_bodies, measure_vertebrae
 from vertecast.measurement.leakage import Source, find_leaks
+from vertecast.measurement.pieces import ct_pieces
 from vertecast.results import (
     AngleFinding,
     CementFinding,
@@ -42,6 +43,7 @@ class Measurements:
 
     Attributes:
         cement_labels: 0, 200 cement inside, 201 cement leaked, 210 metal, uint8, on the segmentation's grid.
+        pieces: Cement of each vertebra and each leak, as voxels of the native CT.
     """
 
     vertebrae: tuple[VertebraFinding, ...]
@@ -51,6 +53,7 @@ class Measurements:
     hardware: tuple[HardwareFinding, ...]
     cement_labels: npt.NDArray[np.uint8]
     warnings: tuple[str, ...]
+    pieces: tuple[Piece, ...] = ()
 
 
 def measure_study(
@@ -104,6 +107,7 @@ def measure_study(
         hardware=hardware,
         cement_labels=_labels(segmentation, found, metal),
         warnings=tuple(_warnings(volume, found, hardware)),
+        pieces=() if found is None else tuple(ct_pieces(found, segmentation, bodies, levels)),
     )
 
 

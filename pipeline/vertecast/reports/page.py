@@ -25,9 +25,14 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
     Returns:
         HTML that loads nothing from anywhere.
     """
+    return environment().get_template("report.html.j2").render(page_context(report, shown))
+
+
+def page_context(report: StudyReport, shown: pictures.Pictures) -> dict[str, Any]:
+    """What the templates of the page and of the print fill in."""
     levels = [(picture.level, _embedded(picture)) for picture in shown.values() if picture.level is not None]
     has_ct = any(series.is_volume and series.status == "analyzed" for series in report.series)
-    context: dict[str, Any] = {
+    return {
         "report": report,
         "headline": wording.headline(report),
         "summary": (*change_tables.change_sentences(report), *wording.summary(report)),
@@ -50,7 +55,6 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
         "disclaimer": document.DISCLAIMER,
         "version": __version__,
     }
-    return environment().get_template("report.html.j2").render(context)
 
 
 def environment() -> jinja2.Environment:
