@@ -37,7 +37,7 @@ FAR_SLICE: Final = 0.51
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Frame:
-    """One frame: segment (from 1), slice of the image, the box round it (rows, columns) and its first row and column."""
+    """One frame: segment (from 1), slice of the image, the box round it (rows, columns), its first row and column."""
 
     segment: int
     slice_index: int
