@@ -27,7 +27,7 @@ def can_print() -> bool:
     """Whether the libraries for PDF are there; Pango comes with the operating system, not with Python."""
     try:
         import weasyprint  # noqa: F401
-    except OSError:
+    except (ImportError, OSError):
         return False
     return True
 
