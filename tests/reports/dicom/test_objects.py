@@ -153,6 +153,18 @@ def test_what_is_burned_into_a_film_is_told_of_its_picture(told: str | None, sai
     assert entity_complaints([source, *objects.values()]) == []
 
 
+def test_a_film_of_a_hip_protocol_without_orientation_gives_sound_objects(tmp_path: Path) -> None:
+    source = write_block_film(tmp_path)
+    image = dcmread(source)
+    image.BodyPartExamined = "HIP"
+    del image.PatientOrientation
+    image.save_as(source)
+    objects = written(analyzed(tmp_path / "film"), tmp_path / "out")
+    assert len(objects) == 3
+    assert [complaint for path in objects for complaint in complaints(path)] == []
+    assert dcmread(tmp_path / "out" / "capture_1.dcm").BodyPartExamined == "SPINE"
+
+
 def test_a_study_without_uids_of_its_own_gives_no_objects(tmp_path: Path) -> None:
     for path in write_dicom(tmp_path / "ct"):
         image = dcmread(path)

@@ -13,7 +13,8 @@ from vertecast.reports.dicom.identity import ResultObject, digest
 from vertecast.reports.pictures import Picture
 
 BODY_PART: Final = "SPINE"
-"""Where the source names none (PS3.16 annex L)."""
+"""Where the source names no part of the spine (PS3.16 annex L). Films are often called hip or extremity by the protocol
+that they were taken with, and a paired part would ask for its side."""
 
 
 def build_capture(picture: Picture, header: Dataset, number: int, *, burned_in: str) -> Dataset:
@@ -39,7 +40,8 @@ def build_capture(picture: Picture, header: Dataset, number: int, *, burned_in: 
     )
     result.ConversionType = "WSD"
     result.ImageType = ["DERIVED", "SECONDARY"]
-    result.BodyPartExamined = header.get("BodyPartExamined") or BODY_PART
+    part = str(header.get("BodyPartExamined") or "")
+    result.BodyPartExamined = part if part.endswith(BODY_PART) else BODY_PART
     result.PatientOrientation = ""
     result.ImageComments = picture.alt
     if burned_in:

@@ -208,7 +208,7 @@ def _place_in_patient(
 
 def _place_in_picture(result: Dataset, frames: Sequence[_Frame], header: Dataset, frame_number: int | None) -> None:
     """Every frame on the pixels of a projection, which has no place in the patient."""
-    copy_elements(result, header, ("PatientOrientation",))
+    result.PatientOrientation = header.get("PatientOrientation") or ""
     plane = _SourcePlane(
         sop_class_uid=str(header.SOPClassUID),
         sop_instance_uid=str(header.SOPInstanceUID),
