@@ -1,7 +1,10 @@
 #!/bin/sh
 # Installs what Vertecast needs from the operating system (Debian, Ubuntu); safe to run again.
-#   python3-venv   virtual environments (Debian packs this part of Python separately)
-#   libgomp1       the OpenMP library that compiled Python packages link against
+#   python3-venv                                    virtual environments (Debian packs this part of Python separately)
+#   libgomp1                                        the OpenMP library that compiled Python packages link against
+#   libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core    report.pdf: text layout and a typeface
+# "install_system.sh test" adds what the tests judge DICOM objects with:
+#   dcmtk dicom3tools orthanc                       tools and an archive, validators, another archive
 # Nothing is installed where everything is there already, so that neither apt nor root is needed then.
 set -eu
 
@@ -12,12 +15,24 @@ has_library() {
     "$PYTHON" -c "import ctypes; ctypes.CDLL('$1')" 2>/dev/null
 }
 
+has_program() {
+    PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1
+}
+
 missing=""
-if ! command -v "$PYTHON" >/dev/null 2>&1; then
-    missing="python3 python3-venv libgomp1"
+if ! has_program "$PYTHON"; then
+    missing="python3 python3-venv libgomp1 libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core"
 else
     "$PYTHON" -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"
     has_library libgomp.so.1 || missing="$missing libgomp1"
+    if ! has_library libpangoft2-1.0.so.0 || ! has_library libharfbuzz-subset.so.0; then
+        missing="$missing libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core"
+    fi
+fi
+if [ "${1:-}" = test ]; then
+    has_program dcmqrscp || missing="$missing dcmtk"
+    has_program dciodvfy || missing="$missing dicom3tools"
+    has_program Orthanc || missing="$missing orthanc"
 fi
 
 if [ -n "$missing" ]; then

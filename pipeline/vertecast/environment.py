@@ -10,10 +10,12 @@ from typing import Final
 
 from vertecast import __version__, resources
 from vertecast.errors import VertecastError
+from vertecast.reports.printing import can_print
 
 PACKAGES: Final = (
     *("torch", "numpy", "scipy", "scikit-image", "SimpleITK", "nibabel", "safetensors", "pydicom"),
     *("pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "matplotlib"),
+    *("highdicom", "weasyprint"),
 )
 
 TRANSFER_SYNTAXES: Final = {
@@ -38,7 +40,7 @@ class Check:
 
 def check_environment() -> tuple[Check, ...]:
     """Examine versions, codecs and weights; a failed check never hides the others."""
-    return (_check_program(), *map(_check_package, PACKAGES), *_check_codecs(), *check_bundles())
+    return (_check_program(), *map(_check_package, PACKAGES), *_check_codecs(), _check_printing(), *check_bundles())
 
 
 def check_bundles() -> tuple[Check, ...]:
@@ -75,6 +77,12 @@ def _check_codecs() -> tuple[Check, ...]:
         found = "decodes" if decoder.is_available else f"needs {' or '.join(decoder.missing_dependencies)}"
         checks.append(Check(name=name, found=found, passed=decoder.is_available))
     return tuple(checks)
+
+
+def _check_printing() -> Check:
+    passed = can_print()
+    found = "prints" if passed else "needs the Pango libraries; run scripts/install_system.sh"
+    return Check(name="report.pdf", found=found, passed=passed)
 
 
 def _check_bundle(name: str) -> Check:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from vertecast import geometry
+from vertecast.anatomy import Compartment
 
 
 def _frozen(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
@@ -280,3 +281,59 @@ class ProjectionSegmentation:
     def count(self) -> int:
         """Number of bodies found."""
         return len(self.confidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Piece:
+    """A part of what was found, as places in its image.
+
+    Attributes:
+        kind: A vertebral body with its cement, the cement inside it, or one leak.
+        level: Of the vertebra it belongs to.
+        index: Voxels (n, 3) of a CT, or pixels (n, 2) of a projection as (row, column).
+        compartment: Of a leak; None for the others.
+    """
+
+    kind: Literal["body", "cement", "leak"]
+    level: str
+    index: npt.NDArray[np.intp]
+    compartment: Compartment | None = None
+
+
+OWN_MODEL_NAME: Final = "Vertecast"
+"""ManufacturerModelName of every DICOM object that is written: by it our own results are known when they come back."""
+
+OWN_RESULT: Final = "is a result of Vertecast itself, not an image"
+"""Why such a series is not analysed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DicomSource:
+    """The DICOM images behind a measured image: what objects that go back into the study copy and refer to.
+
+    Attributes:
+        read: Reads their data sets (`pydicom.Dataset`) without pixels, in no order. Raises `UnreadableError`.
+        frame_number: Frame of the file that was measured, from 1; None where the file has one or all were measured.
+    """
+
+    read: Callable[[], tuple[Any, ...]]
+    frame_number: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeasuredImage:
+    """An image that came from DICOM, and what was found in it.
+
+    Attributes:
+        labels: Numbers of ``labels_<n>.nii.gz``, (i, j, k) of a CT; cement and metal alone, (rows, columns), of a
+            projection.
+        pieces: Cement and leaks; of a projection its bodies too.
+        lps_from_index: (4, 4) affine of a CT's voxels, None for a projection.
+        source: Its DICOM images.
+    """
+
+    series_instance_uid: str
+    labels: npt.NDArray[np.uint8]
+    pieces: tuple[Piece, ...]
+    lps_from_index: geometry.FloatArray | None
+    source: DicomSource

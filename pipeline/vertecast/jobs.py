@@ -165,9 +165,13 @@ def _fingerprint(job: Job, earlier: Sequence[_Done]) -> str:
 
 
 def _file_states(study: StudyFiles) -> Iterator[str]:
-    """One line for each file of a study; a file that has gone meanwhile shows when it is read."""
+    """One line for each file of a study; a file that has gone meanwhile shows when it is read. Our own results, which
+    may have come back with the study, are no inputs."""
     members: Iterable[tuple[Path, str]] = {
-        (plane.source.path, plane.source.member) for series in study.series for plane in series.planes
+        (plane.source.path, plane.source.member)
+        for series in study.series
+        if not series.is_own_result
+        for plane in series.planes
     }
     for path, member in (*members, (Path(study.source), "")):
         if path.is_file():
@@ -220,6 +224,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
                 height_maps=result.height_maps,
                 films=[(film.series_instance_uid, film.radiograph, film.labels) for film in result.films],
                 strips=[film.strip for film in result.films if film.strip is not None],
+                dicom_images=result.dicom_images,
             )
             (job.folder / FINGERPRINT_NAME).write_text(fingerprint + "\n", encoding="ascii")
     except BundleError:

@@ -34,6 +34,7 @@ def test_a_study_is_written_whole(case, tmp_path: Path) -> None:
         "labels_1.nii.gz",
         "report.html",
         "report.json",
+        "report.pdf",
     )
     assert entries(folder.parent) == {"1.2.3"}
     assert all((folder / name).stat().st_size > 100 for name in written)
@@ -42,7 +43,7 @@ def test_a_study_is_written_whole(case, tmp_path: Path) -> None:
 
 
 def test_without_image_and_labels_there_is_still_a_report(case, tmp_path: Path) -> None:
-    assert outputs.write_study(case.report, None, None, tmp_path / "x") == ("report.html", "report.json")
+    assert outputs.write_study(case.report, None, None, tmp_path / "x") == ("report.html", "report.json", "report.pdf")
 
 
 def test_an_earlier_report_is_replaced_and_notes_beside_it_are_kept(case, tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_an_earlier_report_is_replaced_and_notes_beside_it_are_kept(case, tmp_pa
     outputs.write_study(case.report, None, case.labels, folder)
     (folder / "notes.txt").write_text("mine")
     outputs.write_study(replace(case.report, warnings=("again",)), None, None, folder)
-    assert entries(folder) == {"notes.txt", "report.html", "report.json"}
+    assert entries(folder) == {"notes.txt", "report.html", "report.json", "report.pdf"}
     assert json.loads((folder / "report.json").read_text())["warnings"] == ["again"]
     assert entries(tmp_path) == {"x"}
 

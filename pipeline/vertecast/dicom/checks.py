@@ -10,6 +10,7 @@ import numpy.typing as npt
 from vertecast.dicom.discover import SeriesFiles
 from vertecast.dicom.headers import CT_IMAGE, MULTI_FRAME_CT
 from vertecast.errors import UnsupportedError
+from vertecast.images import OWN_RESULT
 
 AIR_HU: Final = -1024
 """Lowest CT number of 12-bit scanners; padding and everything below is set to it."""
@@ -70,6 +71,8 @@ def refusal_reason(series: SeriesFiles) -> str | None:
         return None
     if series.picture_file is not None:
         return "is a picture file, not a CT image"
+    if series.is_own_result:
+        return OWN_RESULT
     if series.modality in OBJECT_NAMES:
         return f"is {OBJECT_NAMES[series.modality]}, not an image"
     if series.modality != "CT":

@@ -47,6 +47,7 @@ class SeriesFiles:
         body_part: BodyPartExamined, a hint only.
         conversion_type: How a secondary capture was made (PS3.3 C.8.6.1).
         for_processing: Raw detector values that are not meant to be looked at.
+        is_own_result: Written by Vertecast, for instance fetched from an archive with the study.
     """
 
     study_instance_uid: str
@@ -62,6 +63,7 @@ class SeriesFiles:
     bits_stored: int = 0
     conversion_type: str = ""
     for_processing: bool = False
+    is_own_result: bool = False
     frames: int = 1
     body_part: str = ""
     planes: tuple[Plane, ...] = ()
@@ -222,6 +224,7 @@ def _series(headers: list[Header]) -> SeriesFiles:
         bits_stored=first.bits_stored,
         conversion_type=first.conversion_type,
         for_processing=first.for_processing,
+        is_own_result=first.is_own_result,
         frames=max(header.frames for header in headers),
         body_part=first.body_part,
         planes=tuple(plane for header in headers for plane in header.planes),

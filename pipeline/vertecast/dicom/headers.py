@@ -13,7 +13,8 @@ from typing import Any, Final
 from pydicom import Dataset, dcmread
 
 from vertecast.dicom.sources import DICOM_SUFFIXES, PARSE_ERRORS, FileRef, cause
-from vertecast.errors import UnreadableError
+from vertecast.errors import InputError, UnreadableError
+from vertecast.images import OWN_MODEL_NAME
 
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT: Final = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -93,6 +94,7 @@ class Header:
     for_processing: bool
     frames: int
     body_part: str
+    is_own_result: bool
     patient_key: str
     names_nobody: bool
     taken: datetime | None
@@ -131,6 +133,24 @@ def read_header(source: FileRef) -> Header | None:
             ) from error
 
 
+def read_attributes(source: FileRef) -> Dataset:
+    """The data set of a file that is known to be DICOM, without its pixels.
+
+    Raises:
+        UnreadableError: the file cannot be opened or its header is damaged.
+    """
+    try:
+        with warnings.catch_warnings(), source.open() as opened:
+            warnings.simplefilter("ignore")
+            return dcmread(opened, stop_before_pixels=True, force=True)
+    except InputError:
+        raise
+    except PARSE_ERRORS as error:
+        raise UnreadableError(
+            f"{source}: the DICOM header is damaged ({cause(error)}); export the file again"
+        ) from error
+
+
 def _header(dataset: Dataset, source: FileRef) -> Header | None:
     sop_class = _text(dataset, "SOPClassUID") or _text(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class == DICOMDIR_CLASS or "DirectoryRecordSequence" in dataset:
@@ -159,6 +179,7 @@ def _header(dataset: Dataset, source: FileRef) -> Header | None:
         for_processing=_text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING",
         frames=int(dataset.get("NumberOfFrames") or 1),
         body_part=_text(dataset, "BodyPartExamined"),
+        is_own_result=_text(dataset, "ManufacturerModelName") == OWN_MODEL_NAME,
         patient_key="" if names_nobody else hashlib.sha256(patient.encode()).hexdigest(),
         names_nobody=names_nobody,
         taken=_taken(dataset),

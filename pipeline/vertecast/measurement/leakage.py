@@ -77,7 +77,7 @@ def find_leaks(
     canal = canal_near(segmentation, found)
     ids = dict(zip(sorted(found.treated), cement, strict=True))
     findings = []
-    for leak in _joined(found, _pieces(found, segmentation, bodies)):
+    for leak in leak_pieces(found, segmentation, bodies):
         body = bodies[leak.instance - 1]
         placed = PLACED_WITHOUT_BODY if isinstance(body, NotMeasured) else PLACED_BY_BODY
         distance = canal_distance(found, leak.compartment, leak.visible, canal)
@@ -104,6 +104,13 @@ def find_leaks(
             )
         )
     return tuple(findings)
+
+
+def leak_pieces(
+    found: CementMap, segmentation: Segmentation, bodies: Sequence[BodyGeometry | NotMeasured]
+) -> list[Leak]:
+    """Every leak, in the order of `find_leaks`."""
+    return _joined(found, _pieces(found, segmentation, bodies))
 
 
 def _outside(found: CementMap, leak: Leak, body: BodyGeometry | NotMeasured) -> float:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL, Compartment
-from vertecast.images import ProjectionSegmentation, Radiograph, View
+from vertecast.images import Piece, ProjectionSegmentation, Radiograph, View
+from vertecast.measurement.pieces import projection_pieces
 from vertecast.measurement.projection_angles import measure_projection_angles
 from vertecast.measurement.projection_bodies import (
     METAL_PROBABILITY,
@@ -80,6 +81,7 @@ class ProjectionMeasurement:
     Attributes:
         view: What the picture shows; None where it shows no spine, and then nothing is measured.
         labels: 0, 200 cement inside, 201 cement leaked, 210 metal (rows, columns), uint8: for pictures.
+        pieces: Bodies, cement and suspected leaks as pixels.
     """
 
     series_instance_uid: str
@@ -92,6 +94,7 @@ class ProjectionMeasurement:
     limits: tuple[str, ...]
     warnings: tuple[str, ...]
     labels: npt.NDArray[np.uint8]
+    pieces: tuple[Piece, ...] = ()
 
 
 def measure_projection(
@@ -151,6 +154,7 @@ def measure_projection(
         limits=(*_limits(view, modality, levels, plane), *segmentation.limits),
         warnings=tuple(_warnings(radiograph, segmentation, found, hardware)),
         labels=_labels(segmentation, found),
+        pieces=tuple(projection_pieces(found, bodies, levels, plane, view)),
     )
 
 

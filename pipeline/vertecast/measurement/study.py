@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from vertecast import geometry
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
-from vertecast.images import Grid, HeightMap, Segmentation, Volume
+from vertecast.images import Grid, HeightMap, Piece, Segmentation, Volume
 from vertecast.measurement import bone
 from vertecast.measurement.angles import lumbar_lordosis, measure_angles
 from vertecast.measurement.cement import measure_cement
@@ -24,6 +24,7 @@ from vertecast.measurement.height_map import height_map
 from vertecast.measurement.heights import fit_bodies, measure_vertebrae
 from vertecast.measurement.leakage import Source, find_leaks
 from vertecast.measurement.outline import find_bodies
+from vertecast.measurement.pieces import ct_pieces
 from vertecast.measurement.sacrum import fit_sacral_endplate
 from vertecast.measurement.screws import without_screws
 from vertecast.results import (
@@ -51,6 +52,7 @@ class Measurements:
     Attributes:
         cement_labels: 0, 200 cement inside, 201 cement leaked, 210 metal, uint8, on the segmentation's grid.
         height_maps: Of every fractured or treated body that was measured.
+        pieces: Cement of each vertebra and each leak, as voxels of the native CT.
     """
 
     vertebrae: tuple[VertebraFinding, ...]
@@ -61,6 +63,7 @@ class Measurements:
     cement_labels: npt.NDArray[np.uint8]
     height_maps: tuple[HeightMap, ...]
     warnings: tuple[str, ...]
+    pieces: tuple[Piece, ...] = ()
 
 
 def measure_study(
@@ -120,6 +123,7 @@ def measure_study(
         cement_labels=_labels(segmentation, found, metal),
         height_maps=tuple(_height_maps(segmentation, bodies, vertebrae)),
         warnings=tuple(_warnings(volume, found, hardware, leaks)),
+        pieces=() if found is None else tuple(ct_pieces(found, segmentation, bodies, levels)),
     )
 
 

@@ -71,7 +71,7 @@ def label_map(
     if cement_labels.shape != segmentation.structure.shape:
         raise ValueError(f"cement_labels has shape {cement_labels.shape}, the grid {segmentation.structure.shape}")
     labels = np.zeros(volume.shape, np.uint8)
-    source = _bounds(np.asarray((segmentation.instance > 0) | (cement_labels > 0)), margin=2)
+    source = bounds(np.asarray((segmentation.instance > 0) | (cement_labels > 0)), margin=2)
     if source is None:
         return Mask(labels=labels, lps_from_index=volume.lps_from_index)
     lps_from_source = _shifted(segmentation.lps_from_index, source)
@@ -128,8 +128,8 @@ def _numbered(
     return body, np.where(foreign > 0, foreign, other).astype(np.uint8)
 
 
-def _bounds(occupied: npt.NDArray[np.bool_], margin: int) -> _Bounds | None:
-    """The box round the true voxels and a margin inside the array, or None where all are false."""
+def bounds(occupied: npt.NDArray[np.generic], margin: int) -> _Bounds | None:
+    """The box round the voxels that are not 0 and a margin inside the array, or None where all are 0."""
     slices = []
     for axis in range(3):
         used = np.flatnonzero(occupied.any(axis=tuple(a for a in range(3) if a != axis)))

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,8 @@ import numpy as np
 
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
 from vertecast.errors import OutputError
-from vertecast.images import HeightMap, Mask, Volume
-from vertecast.reports import document, index, labels, page, pictures, summary
+from vertecast.images import HeightMap, Mask, MeasuredImage, Volume
+from vertecast.reports import document, index, labels, page, pictures, printing, summary
 from vertecast.reports.films import MeasuredFilm, render_films
 from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.reports.height_maps import render_height_maps
@@ -24,15 +25,17 @@ from vertecast.results import StudyReport
 
 REPORT_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
+PDF_NAME: Final = "report.pdf"
 LABELS_NAME: Final = "labels_1.nii.gz"
 FILM_LABELS_NAME: Final = "labels_{number}.png"
 """Labels of the n-th measured film, numbered like its picture ``film_<n>``."""
 FILM_NUMBERS: Final = {CEMENT_INSIDE_LABEL: 1, CEMENT_LEAKED_LABEL: 2, METAL_LABEL: 3}
 """Numbers in the label pictures of films: cement inside a body's outline, cement outside, metal."""
 IMAGES_FOLDER: Final = "images"
-"""Places kept for later: report.pdf, sr.dcm, seg_<n>.dcm, capture_<n>.dcm, fhir.json."""
+"""Places kept for later: sr.dcm, fhir.json."""
 _OWN_PATTERNS: Final = (
     "report.*",
+    "report_pdf.dcm",
     "sr.dcm",
     "seg_*.dcm",
     "capture_*.dcm",
@@ -52,6 +55,7 @@ def write_study(
     height_maps: Sequence[HeightMap] = (),
     films: Sequence[MeasuredFilm] = (),
     strips: Sequence[Filmstrip] = (),
+    dicom_images: Sequence[MeasuredImage] = (),
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -66,13 +70,17 @@ def write_study(
         height_maps: Of fractured and treated bodies on the CT.
         films: Projections that were measured, each with its series and its labels.
         strips: A few frames of each cine.
+        dicom_images: What came from DICOM, the CT first: segmentations, pictures and PDF go back into its study.
 
     Returns:
         Names of the files written, relative to ``directory``.
 
     Raises:
         OutputError: disk full, no permission, or the folder holds something else than a report.
+        UnreadableError: a source image of ``dicom_images`` cannot be read again.
     """
+    if not printing.can_print():
+        report = replace(report, warnings=(*report.warnings, printing.NO_PDF))
     content = document.to_document(report)
     document.validate(content)
     shown = dict(pictures.render_pictures(volume, label_mask, report)) if label_mask is not None else {}
@@ -90,7 +98,21 @@ def write_study(
             _write_film_labels(film, fresh / FILM_LABELS_NAME.format(number=number))
         (fresh / PAGE_NAME).write_text(page.write_page(report, shown), encoding="utf-8")
         (fresh / REPORT_NAME).write_text(_json_text(content), encoding="utf-8")
+        printed = printing.print_report(report, shown) if printing.can_print() else None
+        if printed is not None:
+            (fresh / PDF_NAME).write_bytes(printed.pdf)
+        if dicom_images:
+            _write_objects(dicom_images, shown, printed, fresh)
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
+
+
+def _write_objects(
+    images: Sequence[MeasuredImage], shown: pictures.Pictures, printed: printing.PrintedReport | None, folder: Path
+) -> None:
+    from vertecast.reports.dicom.objects import build_objects
+
+    for name, item in build_objects(images, shown, printed):
+        item.save_as(folder / name, enforce_file_format=True)
 
 
 def _write_film_labels(film: MeasuredFilm, path: Path) -> None:

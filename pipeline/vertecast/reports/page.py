@@ -35,12 +35,17 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
     Returns:
         HTML that loads nothing from anywhere.
     """
+    return environment().get_template("report.html.j2").render(page_context(report, shown))
+
+
+def page_context(report: StudyReport, shown: pictures.Pictures) -> dict[str, Any]:
+    """What the templates of the page and of the print fill in."""
     levels: dict[str, list[dict[str, Any]]] = {}
     for picture in shown.values():
         if picture.level is not None:
             levels.setdefault(picture.level, []).append(_embedded(picture))
     has_ct = any(series.is_volume and series.status == "analyzed" for series in report.series)
-    context: dict[str, Any] = {
+    return {
         "report": report,
         "headline": wording.headline(report),
         "summary": (*change_tables.change_sentences(report), *wording.summary(report)),
@@ -65,7 +70,6 @@ def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
         "disclaimer": document.DISCLAIMER,
         "version": __version__,
     }
-    return environment().get_template("report.html.j2").render(context)
 
 
 def environment() -> jinja2.Environment:

@@ -9,6 +9,7 @@ from typing import Final
 from vertecast.config import Config
 from vertecast.dicom.ct import CtSeries, choose_ct_series, read_ct
 from vertecast.dicom.discover import StudyFiles, refusal
+from vertecast.dicom.source_images import ct_source
 from vertecast.errors import InputError
 from vertecast.images import Segmentation
 from vertecast.measurement.deformity_index import deformity_indices
@@ -52,7 +53,8 @@ def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> Study
             continue
         analyzed = replace(refusal(best, ""), status="analyzed")
         series = (analyzed, *failed, *others, *(refusal(one, OTHER_PART) for one in further))
-        return _measure(study.study_instance_uid, series, (ct, segmentation), config)
+        result = _measure(study.study_instance_uid, series, (ct, segmentation), config)
+        return replace(result, source=ct_source(best, ct))
     report = StudyReport(
         study_instance_uid=study.study_instance_uid,
         phase="unknown",
@@ -97,7 +99,9 @@ def _measure(
         warnings=(*ct.warnings, *numbering.notes, *measured.warnings),
     )
     labels = label_map(segmentation, levels, measured.cement_labels, ct.volume)
-    return StudyResult(report=report, volume=ct.volume, labels=labels, height_maps=measured.height_maps)
+    return StudyResult(
+        report=report, volume=ct.volume, labels=labels, pieces=measured.pieces, height_maps=measured.height_maps
+    )
 
 
 def _limits(ct: CtSeries, levels: Sequence[LevelAssignment]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from vertecast.config import Config
 from vertecast.dicom.discover import SeriesFiles, StudyFiles, refusal
+from vertecast.dicom.source_images import projection_source
 from vertecast.dicom.xray import ProjectionImage, choose_projection_series, projection_files, read_projection
 from vertecast.errors import InputError
 from vertecast.images import Fluoroscopy, ProjectionSegmentation, Radiograph
@@ -88,14 +89,16 @@ def _analyze_series(
         return [], [str(error)]
     for file in files:
         try:
-            one = _analyze(read_projection(file, spacing_mm=config.analysis.spacing_mm), config, segmenter)
+            image = read_projection(file, spacing_mm=config.analysis.spacing_mm)
+            one = _analyze(image, config, segmenter)
         except InputError as error:
             reasons.append(str(error))
             continue
         if one.measurement.view is None:
             reasons.append(NO_SPINE)
         else:
-            measured.append(one)
+            source = projection_source(file, one.film.radiograph.frame_number)
+            measured.append(replace(one, film=replace(one.film, source=source)))
     return measured, reasons
 
 
@@ -117,7 +120,11 @@ def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmen
         strip, leaks = _follow(image.image, image.series_instance_uid, config, segmenter)
         measurement = replace(measurement, leaks=_with_cement(leaks, measurement) or measurement.leaks)
     film = Film(
-        series_instance_uid=image.series_instance_uid, radiograph=radiograph, labels=measurement.labels, strip=strip
+        series_instance_uid=image.series_instance_uid,
+        radiograph=radiograph,
+        labels=measurement.labels,
+        strip=strip,
+        pieces=measurement.pieces,
     )
     return _Measured(measurement=measurement, film=film, segmentation=segmentation, warnings=image.warnings)
 

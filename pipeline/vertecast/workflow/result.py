@@ -10,7 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast.config import AnalysisOptions
-from vertecast.images import HeightMap, Mask, ProjectionSegmentation, Radiograph, Segmentation, Volume
+from vertecast.images import (
+    DicomSource,
+    HeightMap,
+    Mask,
+    MeasuredImage,
+    Piece,
+    ProjectionSegmentation,
+    Radiograph,
+    Segmentation,
+    Volume,
+)
 from vertecast.reports.filmstrip import Filmstrip
 from vertecast.results import CementFinding, LeakFinding, StudyReport
 
@@ -46,24 +56,65 @@ class Film:
         radiograph: The image; of a cine the frame that was measured.
         labels: Cement inside and leaked, metal, numbers of ``labels_<n>.nii.gz`` (rows, columns).
         strip: Of a cine, a few of its frames.
+        pieces: Bodies, cement and suspected leaks as pixels.
+        source: Its DICOM file, None for a picture file.
     """
 
     series_instance_uid: str
     radiograph: Radiograph
     labels: npt.NDArray[np.uint8]
     strip: Filmstrip | None = None
+    pieces: tuple[Piece, ...] = ()
+    source: DicomSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StudyResult:
-    """A report with the CT and label map it was measured on (None without a CT), the films that were measured, and
-    the height maps of fractured and treated bodies on the CT."""
+    """A report with what it was measured on.
+
+    Attributes:
+        volume, labels: The CT and its label map; None without a CT.
+        pieces: Cement and leaks on the voxels of the CT.
+        source: DICOM images of the CT; None for a file of another format.
+        films: Projections that were measured.
+        height_maps: Of fractured and treated bodies on the CT.
+    """
 
     report: StudyReport
     volume: Volume | None = None
     labels: Mask | None = None
+    pieces: tuple[Piece, ...] = ()
+    source: DicomSource | None = None
     films: tuple[Film, ...] = ()
     height_maps: tuple[HeightMap, ...] = ()
+
+    @property
+    def dicom_images(self) -> tuple[MeasuredImage, ...]:
+        """What came from DICOM, the CT first: results go back into its study."""
+        images = []
+        if self.source is not None and self.labels is not None:
+            ct = next(one for one in self.report.series if one.is_volume and one.status == "analyzed")
+            images.append(
+                MeasuredImage(
+                    series_instance_uid=ct.series_instance_uid,
+                    labels=np.asarray(self.labels.labels, dtype=np.uint8),
+                    pieces=self.pieces,
+                    lps_from_index=self.labels.lps_from_index,
+                    source=self.source,
+                )
+            )
+        for film in self.films:
+            if film.source is not None:
+                images.append(
+                    MeasuredImage(
+                        series_instance_uid=film.series_instance_uid,
+                        labels=film.labels,
+                        pieces=film.pieces,
+                        lps_from_index=None,
+                        source=film.source,
+                    )
+                )
+        return tuple(images)
 
     @property
     def status(self) -> Literal["analyzed", "failed", "skipped"]:

@@ -1,0 +1,57 @@
+"""Every DICOM object of a study, one after the other, so that only one is held at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from pydicom import Dataset
+
+from vertecast.images import MeasuredImage
+from vertecast.reports.dicom.capture import build_capture
+from vertecast.reports.dicom.identity import can_take_results
+from vertecast.reports.dicom.pdf import build_pdf
+from vertecast.reports.dicom.seg import build_segmentation
+from vertecast.reports.pictures import Pictures
+from vertecast.reports.printing import PrintedReport
+
+FILM_PICTURES: Final = ("film_", "cine_")
+"""Names of pictures that show the pixels of a film or a cine begin so."""
+
+
+def build_objects(
+    images: Sequence[MeasuredImage], shown: Pictures, printed: PrintedReport | None
+) -> Iterator[tuple[str, Dataset]]:
+    """The segmentations, the pictures and the PDF of a study that came from DICOM, each with the name of its file.
+
+    Args:
+        images: What was measured, the CT first. Images without valid UIDs of their own give no object.
+        shown: Pictures of the report.
+        printed: The report as PDF; None where it could not be printed.
+
+    Raises:
+        UnreadableError: a source image cannot be read again.
+    """
+    headers = [(image, image.source.read()) for image in images]
+    headers = [(image, found) for image, found in headers if found and can_take_results(found[0])]
+    for number, (image, found) in enumerate(headers, start=1):
+        segmentation = build_segmentation(image, found, number)
+        if segmentation is not None:
+            yield f"seg_{number}.dcm", segmentation
+    if not headers:
+        return
+    first = headers[0][1][0]
+    for number, (name, picture) in enumerate(shown.items(), start=1):
+        burned_in = _burned_in(headers) if name.startswith(FILM_PICTURES) else "NO"
+        yield f"capture_{number}.dcm", build_capture(picture, first, number, burned_in=burned_in)
+    if printed is not None:
+        yield "report_pdf.dcm", build_pdf(printed.pdf, printed.html, first)
+
+
+def _burned_in(headers: Sequence[tuple[MeasuredImage, Sequence[Dataset]]]) -> str:
+    """What the films of a study say of text in their pixels, which their pictures show too; "" where one says nothing.
+
+    The pictures of a CT carry levels and grades, and never who the patient is.
+    """
+    told = {str(found[0].get("BurnedInAnnotation") or "") for image, found in headers if image.lps_from_index is None}
+    return "YES" if "YES" in told else "NO" if told == {"NO"} else ""

@@ -1,0 +1,38 @@
+"""The printed report as an Encapsulated PDF object (PS3.3 A.45.1)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom import Dataset
+from pydicom.uid import EncapsulatedPDFStorage
+
+from vertecast.reports.dicom.identity import ResultObject, digest
+
+TITLE: Final = "Vertecast spine report"
+
+
+def build_pdf(pdf: bytes, html: str, header: Dataset) -> Dataset:
+    """Wrap a PDF.
+
+    Args:
+        pdf: The document.
+        html: What it was printed from: names the content, since a PDF of the same content may differ in its bytes.
+        header: Data set of a source image.
+    """
+    result = ResultObject(header, EncapsulatedPDFStorage, "DOC", "document", instance=(1, digest(html)))
+    result.ConversionType = "WSD"
+    result.AcquisitionDateTime = ""
+    result.BurnedInAnnotation = "NO"
+    result.DocumentTitle = TITLE
+    name = Dataset()
+    name.CodeValue, name.CodingSchemeDesignator, name.CodeMeaning = "18748-4", "LN", "Diagnostic imaging study"
+    result.ConceptNameCodeSequence = [name]
+    source = Dataset()
+    source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    result.SourceInstanceSequence = [source]
+    result.VerificationFlag = "UNVERIFIED"
+    result.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    result.EncapsulatedDocumentLength = len(pdf)
+    result.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    return result

@@ -1,0 +1,53 @@
+"""``report.pdf``: the report on a few sheets of paper, without what only a screen can show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from vertecast.images import OWN_RESULT
+from vertecast.reports import page, pictures
+from vertecast.results import StudyReport
+
+NO_PDF: Final = (
+    "report.pdf was not made: the Pango libraries of the operating system are missing; install them "
+    "(scripts/install_system.sh) and analyse again"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedReport:
+    """A PDF and the HTML that it was printed from."""
+
+    pdf: bytes
+    html: str
+
+
+def can_print() -> bool:
+    """Whether the libraries for PDF are there; Pango comes with the operating system, not with Python."""
+    try:
+        import weasyprint  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def print_report(report: StudyReport, shown: pictures.Pictures) -> PrintedReport:
+    """Print a report on A4.
+
+    The same report gives the same PDF: it holds no date, and series of our own that came back with the study are left
+    out. Nothing is loaded from anywhere.
+
+    Args:
+        report: The study.
+        shown: Its pictures.
+    """
+    import weasyprint
+    from weasyprint.urls import URLFetcher
+
+    series = [one for one in report.series if one.reason != OWN_RESULT]
+    context = page.page_context(report, shown) | {"series": series}
+    html = page.environment().get_template("print.html.j2").render(context)
+    only_embedded = URLFetcher(allowed_protocols={"data"}, fail_on_errors=True)
+    pdf = weasyprint.HTML(string=html, url_fetcher=only_embedded).write_pdf()
+    return PrintedReport(pdf=pdf, html=html)

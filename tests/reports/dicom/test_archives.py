@@ -1,0 +1,168 @@
+"""Objects of a study stored into real archives: found, fetched back as they were, and never twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+
+from phantoms_dicom import ct_slices, grid, save
+from phantoms_seg import OBLIQUE, segmented
+from vertecast.reports.dicom.capture import build_capture
+from vertecast.reports.dicom.pdf import build_pdf
+from vertecast.reports.drawing import png_bytes
+from vertecast.reports.pictures import Picture
+
+PATIENCE_S = 60
+"""Longest wait for an archive to come up on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A segmentation, a picture and a PDF of one study."""
+    from matplotlib.figure import Figure
+
+    folder = tmp_path_factory.mktemp("objects")
+    slices = ct_slices(grid(OBLIQUE))
+    path, _, _ = segmented(save(slices, folder / "ct"))
+    picture = Picture(png=png_bytes(Figure(figsize=(1.3, 0.7))), alt="nothing")
+    made = [build_capture(picture, slices[0], 1, burned_in="NO"), build_pdf(b"%PDF-1.7 ", "<p>", slices[0])]
+    for number, item in enumerate(made):
+        item.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+    return [path, folder / "0.dcm", folder / "1.dcm"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run(command: list[str], is_up: Callable[[], bool], log: Path) -> Iterator[None]:
+    """A server as a child process, until the test is over."""
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while not is_up():
+                assert server.poll() is None, log.read_text(errors="replace")
+                assert time.monotonic() < deadline, log.read_text(errors="replace")
+                time.sleep(0.2)
+            yield
+        finally:
+            server.terminate()
+            server.wait(timeout=PATIENCE_S)
+
+
+def answers(port: int, title: str) -> Callable[[], bool]:
+    command = ["echoscu", "-aec", title, "127.0.0.1", str(port)]
+    return lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def store(paths: list[Path], port: int, title: str) -> None:
+    command = ["storescu", "-R", "-aec", title, "127.0.0.1", str(port), *map(str, paths)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+class Rest:
+    """Orthanc by its REST interface."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        # No proxy of the environment stands between the test and its own archive.
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def __call__(self, path: str, data: bytes | None = None) -> bytes:
+        with self.opener.open(f"{self.url}{path}", data, timeout=PATIENCE_S) as response:
+            return bytes(response.read())
+
+    def json(self, path: str, data: bytes | None = None) -> Any:
+        return json.loads(self(path, data))
+
+    def is_up(self) -> bool:
+        try:
+            return bool(self("/system"))
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[tuple[Rest, int]]:
+    """An empty Orthanc on the loopback."""
+    http, dicom = free_port(), free_port()
+    settings = {
+        "StorageDirectory": str(tmp_path / "db"), "IndexDirectory": str(tmp_path / "db"), "HttpPort": http,
+        "DicomPort": dicom, "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "Plugins": [],
+        "DicomAlwaysAllowEcho": True, "DicomAlwaysAllowStore": True, "Name": "test",
+    }  # fmt: skip
+    config = tmp_path / "orthanc.json"
+    config.write_text(json.dumps(settings))
+    program = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert program is not None, "scripts/install_system.sh test installs it"
+    rest = Rest(http)
+    for _ in run([program, str(config)], rest.is_up, tmp_path / "log"):
+        yield rest, dicom
+
+
+def test_orthanc_takes_the_files_and_gives_them_back_bit_for_bit(
+    orthanc: tuple[Rest, int], objects: list[Path]
+) -> None:
+    rest, _ = orthanc
+    for path in (*objects, *objects):
+        answer = rest.json("/instances", path.read_bytes())
+        assert rest(f"/instances/{answer['ID']}/file") == path.read_bytes()
+    assert len(rest.json("/instances")) == len(objects)
+    assert len(rest.json("/studies")) == 1
+    assert len(rest.json("/series")) == len(objects)
+
+
+def test_orthanc_takes_the_objects_from_the_network(
+    orthanc: tuple[Rest, int], objects: list[Path], tmp_path: Path
+) -> None:
+    rest, port = orthanc
+    store(objects, port, "ORTHANC")
+    store(objects, port, "ORTHANC")
+    assert len(rest.json("/instances")) == len(objects)
+    for path in objects:
+        sent = dcmread(path)
+        query = json.dumps({"Level": "Instance", "Query": {"SOPInstanceUID": sent.SOPInstanceUID}}).encode()
+        (found,) = rest.json("/tools/find", query)
+        (tmp_path / "back.dcm").write_bytes(rest(f"/instances/{found}/file"))
+        assert dcmread(tmp_path / "back.dcm") == sent
+
+
+def test_a_second_archive_finds_and_returns_them(objects: list[Path], tmp_path: Path) -> None:
+    port, title = free_port(), "DCMQR"
+    (tmp_path / "db").mkdir()
+    (tmp_path / "back").mkdir()
+    config = tmp_path / "dcmqrscp.cfg"
+    config.write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 8\n"
+        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\n{title} {tmp_path / 'db'} RW (99, 1024mb) ANY\nAETable END\n"
+    )
+    study = str(dcmread(objects[0]).StudyInstanceUID)
+    for _ in run(["dcmqrscp", "-c", str(config)], answers(port, title), tmp_path / "log"):
+        store(objects, port, title)
+        keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]
+        place = ["-aec", title, "127.0.0.1", str(port)]
+        query = subprocess.run(["findscu", "-S", *keys, *place], capture_output=True, text=True, check=True)
+        assert study in query.stdout + query.stderr
+        subprocess.run(["getscu", "-S", *keys, "-od", str(tmp_path / "back"), *place], check=True, capture_output=True)
+    back = {str(item.SOPInstanceUID): item for item in map(dcmread, (tmp_path / "back").iterdir())}
+    assert len(back) == len(objects)
+    for path in objects:
+        sent = dcmread(path)
+        assert back[str(sent.SOPInstanceUID)] == sent
