@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydicom import Dataset, dcmread
 
 from vertecast.dicom.sources import DICOM_SUFFIXES, PARSE_ERRORS, FileRef, cause
-from vertecast.errors import UnreadableError
+from vertecast.errors import InputError, UnreadableError
 
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT: Final = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -119,6 +119,24 @@ def read_header(source: FileRef) -> Header | None:
             raise UnreadableError(
                 f"{source}: the DICOM header is damaged ({cause(error)}); export the file again"
             ) from error
+
+
+def read_attributes(source: FileRef) -> Dataset:
+    """The data set of a file that is known to be DICOM, without its pixels.
+
+    Raises:
+        UnreadableError: the file cannot be opened or its header is damaged.
+    """
+    try:
+        with warnings.catch_warnings(), source.open() as opened:
+            warnings.simplefilter("ignore")
+            return dcmread(opened, stop_before_pixels=True, force=True)
+    except InputError:
+        raise
+    except PARSE_ERRORS as error:
+        raise UnreadableError(
+            f"{source}: the DICOM header is damaged ({cause(error)}); export the file again"
+        ) from error
 
 
 def _header(dataset: Dataset, source: FileRef) -> Header | None:

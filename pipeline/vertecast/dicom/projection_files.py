@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
 from vertecast.dicom.discover import SeriesFiles
+from vertecast.dicom.headers import read_attributes
 from vertecast.dicom.projection_header import FrameHeader, biplane
-from vertecast.dicom.sources import PARSE_ERRORS, FileRef, cause
-from vertecast.errors import InputError, UnreadableError
+from vertecast.dicom.sources import FileRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +50,7 @@ def projection_files(series: SeriesFiles) -> tuple[ProjectionFile, ...]:
         return (_projection_file(series, series.picture_file, None, (1,), ""),)
     files: list[tuple[int, ProjectionFile]] = []
     for source in dict.fromkeys(plane.source for plane in series.planes):
-        dataset = _header(source)
+        dataset = read_attributes(source)
         number = str(dataset.get("InstanceNumber") or "")
         order = int(number) if number.lstrip("-").isdigit() else 0
         count = max(1, int(dataset.get("NumberOfFrames") or 1))
@@ -65,19 +64,6 @@ def projection_files(series: SeriesFiles) -> tuple[ProjectionFile, ...]:
             files.append((order, _projection_file(series, source, dataset, tuple(frames), plane)))
     files.sort(key=lambda item: (item[0], str(item[1].source), item[1].plane))
     return tuple(file for _, file in files)
-
-
-def _header(source: FileRef) -> Dataset:
-    try:
-        with warnings.catch_warnings(), source.open() as opened:
-            warnings.simplefilter("ignore")
-            return dcmread(opened, stop_before_pixels=True, force=True)
-    except InputError:
-        raise
-    except PARSE_ERRORS as error:
-        raise UnreadableError(
-            f"{source}: the DICOM header is damaged ({cause(error)}); export the file again"
-        ) from error
 
 
 def _projection_file(

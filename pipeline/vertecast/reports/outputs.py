@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -21,18 +21,22 @@ from vertecast.reports.films import MeasuredFilm, render_films
 from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.results import StudyReport
 
+if TYPE_CHECKING:
+    from vertecast.reports.dicom.source import SourceStudy
+
 REPORT_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
+STRUCTURED_REPORT_NAME: Final = "sr.dcm"
 LABELS_NAME: Final = "labels_1.nii.gz"
 FILM_LABELS_NAME: Final = "labels_{number}.png"
 """Labels of the n-th measured film, numbered like its picture ``film_<n>``."""
 FILM_NUMBERS: Final = {CEMENT_INSIDE_LABEL: 1, CEMENT_LEAKED_LABEL: 2, METAL_LABEL: 3}
 """Numbers in the label pictures of films: cement inside a body's outline, cement outside, metal."""
 IMAGES_FOLDER: Final = "images"
-"""Places kept for later: report.pdf, sr.dcm, seg_<n>.dcm, capture_<n>.dcm, fhir.json."""
+"""Places kept for later: report.pdf, seg_<n>.dcm, capture_<n>.dcm, fhir.json."""
 _OWN_PATTERNS: Final = (
     "report.*",
-    "sr.dcm",
+    STRUCTURED_REPORT_NAME,
     "seg_*.dcm",
     "capture_*.dcm",
     "fhir.json",
@@ -48,9 +52,9 @@ def write_study(
     label_mask: Mask | None,
     directory: Path,
     *,
-    canal: Mask | None = None,
     films: Sequence[MeasuredFilm] = (),
     strips: Sequence[Filmstrip] = (),
+    source: SourceStudy | None = None,
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -62,9 +66,9 @@ def write_study(
         volume: Its CT, or None where only a label map was given.
         label_mask: Label map (`labels.label_map`), or None where nothing was segmented.
         directory: Folder of the study.
-        canal: Spinal canal for the pictures, where known.
         films: Projections that were measured, each with its series and its labels.
         strips: A few frames of each cine.
+        source: The DICOM study that the structured report goes back into; None for other files, which get none.
 
     Returns:
         Names of the files written, relative to ``directory``.
@@ -74,7 +78,7 @@ def write_study(
     """
     content = document.to_document(report)
     document.validate(content)
-    shown = dict(pictures.render_pictures(volume, label_mask, report, canal=canal)) if label_mask is not None else {}
+    shown = dict(pictures.render_pictures(volume, label_mask, report)) if label_mask is not None else {}
     shown.update(render_films(films, report))
     shown.update(render_strips(strips, report.cines))
     with _as_output_error(directory), _replacing(directory) as fresh:
@@ -88,7 +92,15 @@ def write_study(
             _write_film_labels(film, fresh / FILM_LABELS_NAME.format(number=number))
         (fresh / PAGE_NAME).write_text(page.write_page(report, shown), encoding="utf-8")
         (fresh / REPORT_NAME).write_text(_json_text(content), encoding="utf-8")
+        if source is not None:
+            _write_structured_report(report, source, fresh / STRUCTURED_REPORT_NAME)
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
+
+
+def _write_structured_report(report: StudyReport, source: SourceStudy, path: Path) -> None:
+    from vertecast.reports.dicom.sr import structured_report
+
+    structured_report(report, source).save_as(path, enforce_file_format=True)
 
 
 def _write_film_labels(film: MeasuredFilm, path: Path) -> None:
