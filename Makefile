@@ -39,6 +39,7 @@ $(VENV)/.installed: $(VENV)/.venv-made
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.venv-made
+	PYTHON=$(PYTHON) sh scripts/install_system.sh --dev
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	touch $@
 

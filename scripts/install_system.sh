@@ -2,6 +2,9 @@
 # Installs what Vertecast needs from the operating system (Debian, Ubuntu); safe to run again.
 #   python3-venv   virtual environments (Debian packs this part of Python separately)
 #   libgomp1       the OpenMP library that compiled Python packages link against
+# With --dev also what the tests judge DICOM outputs by:
+#   dicom3tools    dciodvfy and dcentvfy, which check objects against the standard
+#   dcmtk          dsrdump, dsr2html and dcm2json, which read structured reports
 # Nothing is installed where everything is there already, so that neither apt nor root is needed then.
 set -eu
 
@@ -18,6 +21,11 @@ if ! command -v "$PYTHON" >/dev/null 2>&1; then
 else
     "$PYTHON" -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"
     has_library libgomp.so.1 || missing="$missing libgomp1"
+fi
+
+if [ "${1:-}" = "--dev" ]; then
+    command -v dciodvfy >/dev/null 2>&1 || missing="$missing dicom3tools"
+    command -v dsr2html >/dev/null 2>&1 || missing="$missing dcmtk"
 fi
 
 if [ -n "$missing" ]; then

@@ -34,7 +34,7 @@ SEPARATE = "SEPARATE"
 """ContinuityOfContent of containers whose items are shown each with its name (PS3.3 C.18.8)."""
 _PIXEL_CENTER = 0.5
 """SCOORD counts from the corner of the upper left pixel (PS3.3 C.18.6.1.1), our points from its centre."""
-_SHOWN_DIGITS = 6
+_SHOWN_DIGITS = 4
 _LIMITS = (codes.LOWER_LIMIT, codes.UPPER_LIMIT)
 
 
