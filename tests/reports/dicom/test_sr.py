@@ -267,6 +267,7 @@ def test_a_number_is_short_for_the_reader_and_exact_for_the_machine() -> None:
     item = items.number_item(codes.HEIGHT, 1 / 3, "mm").MeasuredValueSequence[0]
     assert str(item.NumericValue) == "0.3333"
     assert item.FloatingPointValue == 1 / 3
+    assert str(items.number_item(codes.FRAME_NUMBER, 90, "1").MeasuredValueSequence[0].NumericValue) == "90"
 
 
 def test_read_back_as_the_document_that_was_written(report: StudyReport, source: SourceStudy, tmp_path: Path) -> None:

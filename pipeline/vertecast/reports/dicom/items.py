@@ -69,8 +69,8 @@ def number_item(concept: Concept, value: float, unit: str, relationship: str = C
     """A number; the decimal text of a float is for the reader, its last bit is kept beside it."""
     known = codes.UNITS.get(unit, Concept(unit, "UCUM", unit))
     item = NumContentItem(coded(concept), value, coded(known), relationship_type=relationship)
-    if isinstance(value, float):
-        item.MeasuredValueSequence[0].NumericValue = f"{value:.{_SHOWN_DIGITS}g}"
+    shown = f"{value:.{_SHOWN_DIGITS}g}" if isinstance(value, float) else str(value)
+    item.MeasuredValueSequence[0].NumericValue = shown
     return item
 
 
