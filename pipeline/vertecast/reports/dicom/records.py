@@ -6,28 +6,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from vertecast.reports.dicom import codes, items
-from vertecast.reports.dicom.shapes import (
-    ByName,
-    ByPlace,
-    Choice,
+from vertecast.reports.dicom.group_shapes import Groups, Growth, Inline, Sections
+from vertecast.reports.dicom.point_shapes import (
     EndplatePoints,
     EvidenceImage,
-    Groups,
-    Growth,
-    Inline,
-    Many,
     MeasuredImage,
-    Number,
     PatientPoint,
     PicturePoint,
-    Plain,
-    Record,
-    Sections,
-    Shape,
-    Span,
-    Text,
-    Uid,
 )
+from vertecast.reports.dicom.shapes import ByName, ByPlace, Choice, Many, Number, Plain, Record, Shape, Span, Text, Uid
 from vertecast.results import (
     AngleFinding,
     CementFinding,

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from highdicom.sr import (
-    AlgorithmIdentification,
     ContentItem,
-    MeasurementsAndQualitativeEvaluations,
-    TrackingIdentifier,
 )
 from pydicom import Dataset
 
-from vertecast import __version__
 from vertecast.errors import OutputError
 from vertecast.reports.dicom import codes, items
 from vertecast.reports.dicom.codes import Concept
-from vertecast.reports.dicom.identity import MANUFACTURER, result_uid
 from vertecast.reports.dicom.items import Items
 from vertecast.reports.dicom.source import SourceImage, SourceStudy
-from vertecast.results import GrowthPoint, ImageReference, NotMeasured
+from vertecast.results import NotMeasured
 
 T = TypeVar("T")
-
-_ALGORITHM: Final = AlgorithmIdentification(name=MANUFACTURER, version=__version__)
-"""What measured; the models that took part stand in a section of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,18 +41,6 @@ class Context:
         if place is None or image is None:
             raise OutputError("a point in pixels names no image of the study; please report this defect")
         return image, place.frame_number
-
-
-def measurement_group(
-    finding: Concept, tracking: TrackingIdentifier, content: list[ContentItem]
-) -> MeasurementsAndQualitativeEvaluations:
-    """A measurement group (PS3.16 TID 1501) about a finding."""
-    group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=tracking, finding_type=items.coded(finding), algorithm_id=_ALGORITHM
-    )
-    group[0].ContentSequence.extend(content)
-    group[0].ContinuityOfContent = items.SEPARATE
-    return group
 
 
 class Shape(ABC):
@@ -183,62 +163,6 @@ class Uid(Text):
         return items.uid_item(self.concept, value)
 
 
-class _Coordinates(Single):
-    """A point. One field of a result is in the patient, its twin in a picture: the value type tells them apart."""
-
-    value_type: ClassVar[str]
-
-    def decode(self, group: Items) -> Any:
-        item = next((one for one in items.named(group, self.concept) if one.ValueType == self.value_type), None)
-        return None if item is None else self.value(item)
-
-    def value(self, item: Dataset) -> Any:
-        return items.coordinates_of(item)
-
-
-class PatientPoint(_Coordinates):
-    """A point in LPS mm."""
-
-    value_type = "SCOORD3D"
-
-    def item(self, value: Any, context: Context) -> ContentItem:
-        return items.point_item(self.concept, value, context.frame_of_reference_uid())
-
-
-class PicturePoint(_Coordinates):
-    """A point (column, row) of the image that the result names."""
-
-    value_type = "SCOORD"
-
-    def item(self, value: Any, context: Context) -> ContentItem:
-        return items.pixel_item(self.concept, value, *context.image())
-
-
-class MeasuredImage(Single):
-    """The image, and its frame, that was measured."""
-
-    def item(self, value: Any, context: Context) -> ContentItem:
-        image, frame_number = context.image()
-        return items.image_item(self.concept, image, frame_number, items.CONTAINS)
-
-    def value(self, item: Dataset) -> Any:
-        sop_instance_uid, frame_number = items.image_of(item)
-        return ImageReference(sop_instance_uid=sop_instance_uid, frame_number=frame_number or 1)
-
-
-class EvidenceImage(Single):
-    """SOP Instance UID of the image that shows a finding."""
-
-    def item(self, value: Any, context: Context) -> ContentItem:
-        image = context.source.image(value)
-        if image is None:
-            return items.uid_item(self.concept, value)
-        return items.image_item(self.concept, image, context.owner.frame_number, items.CONTAINS)
-
-    def value(self, item: Dataset) -> Any:
-        return items.image_of(item)[0]
-
-
 @dataclass(frozen=True, slots=True)
 class Many(Shape):
     """Several values, an item each."""
@@ -306,117 +230,3 @@ class ByName(Shape):
     def decode(self, group: Items) -> Any:
         found = {key: items.first(group, concept) for key, concept in self.concepts.items()}
         return {key: items.measured_of(item) for key, item in found.items() if item is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class EndplatePoints(Shape):
-    """Six points of two endplates; ``missing`` is the concept of the reason why there are none."""
-
-    missing: Concept
-    point: type[PatientPoint] | type[PicturePoint]
-
-    def encode(self, value: Any, context: Context) -> list[ContentItem]:
-        if value is None:
-            return []
-        if isinstance(value, NotMeasured):
-            return [items.not_measured_item(self.missing, value.reason)]
-        return [
-            self.point(codes.ENDPLATE_POINTS[plate, place]).item(point, context)
-            for plate, points in value.items()
-            for place, point in points.items()
-        ]
-
-    def decode(self, group: Items) -> Any:
-        missing = items.first(group, self.missing)
-        if missing is not None:
-            return items.reason_of(missing)
-        found: dict[str, dict[str, Any]] = {}
-        for (plate, place), concept in codes.ENDPLATE_POINTS.items():
-            point = self.point(concept).decode(group)
-            if point is not None:
-                found.setdefault(plate, {})[place] = point
-        return found or None
-
-
-@dataclass(frozen=True, slots=True)
-class Inline(Shape):
-    """A result inside another, its items in the same group."""
-
-    record: Record[Any]
-
-    def encode(self, value: Any, context: Context) -> list[ContentItem]:
-        return self.record.encode(value, context)
-
-    def decode(self, group: Items) -> Any:
-        return self.record.decode(group)
-
-
-@dataclass(frozen=True, slots=True)
-class Sections(Shape):
-    """Results under a heading each; with ``many`` off the field is one result or None."""
-
-    concept: Concept
-    record: Record[Any]
-    many: bool = True
-
-    def encode(self, value: Any, context: Context) -> list[ContentItem]:
-        parts = value if self.many else [value] if value is not None else []
-        return [self.section(part, number, context) for number, part in enumerate(parts, start=1)]
-
-    def decode(self, group: Items) -> Any:
-        found = [self.record.decode(items.children_of(item)) for item in self.found(group)]
-        return tuple(found) if self.many else (found[0] if found else None)
-
-    def section(self, value: Any, number: int, context: Context) -> ContentItem:
-        """One result."""
-        return items.container_item(self.concept, self.record.encode(value, context))
-
-    def found(self, group: Items) -> list[Dataset]:
-        """The containers of the results."""
-        return items.named(group, self.concept)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Groups(Sections):
-    """Results in a measurement group each (PS3.16 TID 1501), told apart by their finding."""
-
-    label: Callable[[Any], str]
-
-    def section(self, value: Any, number: int, context: Context) -> ContentItem:
-        label = self.label(value)
-        parts = (self.concept.value, *_parents(context), label, str(number))
-        tracking = TrackingIdentifier(identifier=label, uid=result_uid(context.study_instance_uid, *parts))
-        [group] = measurement_group(self.concept, tracking, self.record.encode(value, context))
-        return cast(ContentItem, group)
-
-    def found(self, group: Items) -> list[Dataset]:
-        groups = items.named(group, codes.MEASUREMENT_GROUP)
-        return [one for one in groups if items.finding_of(one) == self.concept.key]
-
-
-def _parents(context: Context) -> tuple[str, ...]:
-    """What tells groups of the same label apart that lie in different sections."""
-    owner = context.owner
-    return tuple(str(getattr(owner, name)) for name in ("pre_study", "study_instance_uid") if hasattr(owner, name))
-
-
-class Growth(Shape):
-    """Cement frame by frame: an area each, its frame number below it."""
-
-    def encode(self, value: Any, context: Context) -> list[ContentItem]:
-        return [
-            items.measured_item(
-                codes.GROWTH,
-                point.area,
-                [items.number_item(codes.FRAME_NUMBER, int(point.frame_number), "1", items.PROPERTY)],
-            )
-            for point in value
-        ]
-
-    def decode(self, group: Items) -> Any:
-        points = []
-        for item in items.named(group, codes.GROWTH):
-            number = items.first(items.children_of(item), codes.FRAME_NUMBER)
-            assert number is not None
-            points.append(GrowthPoint(frame_number=int(items.number_of(number)), area=items.measured_of(item)))
-        return tuple(points)

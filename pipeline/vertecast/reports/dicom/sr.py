@@ -33,8 +33,9 @@ from pydicom.sr.codedict import codes as standard
 from vertecast import __version__
 from vertecast.reports import wording
 from vertecast.reports.dicom import codes, items, records
+from vertecast.reports.dicom.group_shapes import measurement_group
 from vertecast.reports.dicom.identity import MANUFACTURER, result_uid
-from vertecast.reports.dicom.shapes import Context, Shape, measurement_group
+from vertecast.reports.dicom.shapes import Context, Shape
 from vertecast.reports.dicom.source import SourceStudy
 from vertecast.reports.document import DISCLAIMER, to_document
 from vertecast.results import StudyReport
