@@ -271,6 +271,30 @@ def test_studies_are_compared_by_hand(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "post" / "report.html").is_file()
 
 
+def test_a_structured_report_becomes_the_report_again(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "in")
+    assert invoke("analyze", tmp_path / "in", "--out", tmp_path / "out").exit_code == 0
+    [file] = (tmp_path / "out").rglob("sr.dcm")
+    back = tmp_path / "back.json"
+    assert invoke("read-report", file, "--out", back).exit_code == 0
+    expected, found = (json.loads(path.read_text()) for path in (file.with_name("report.json"), back))
+    for vertebra, again in zip(expected["vertebrae"], found["vertebrae"], strict=True):
+        points = np.array([vertebra.pop("center_lps_mm"), again.pop("center_lps_mm")])
+        np.testing.assert_allclose(points[0], points[1], atol=1e-3)
+        vertebra.pop("six_points_lps_mm"), again.pop("six_points_lps_mm")
+    assert found == expected
+    assert json.loads(invoke("read-report", file).stdout)["study"] == expected["study"]
+
+
+def test_a_file_that_is_no_structured_report_is_refused(tmp_path: Path) -> None:
+    [slice_, *_] = write_dicom(tmp_path / "in")
+    result = invoke("read-report", slice_)
+    assert result.exit_code == 1
+    assert "is no structured report of Vertecast" in result.stderr
+    sr_of = invoke("read-report", slice_, "--out", tmp_path / "none" / "x.json")
+    assert sr_of.exit_code == 1
+
+
 def test_a_simulated_patient_is_scored_against_its_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "simulate_case", lambda seed, kind: simulate_case(seed, kind, matrix=64))
     made = invoke("simulate", "--out", tmp_path / "sim", "--seed", "5")

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from fakes import BlockFilmSegmenter, BlockSegmenter, write_dicom, write_film, write_spine
+from phantoms_xray import projection, save_one
 from vertecast.config import AnalysisOptions, Config
 from vertecast.dicom.ct import CtSeries
 from vertecast.dicom.discover import SeriesFiles, StudyFiles, find_studies, refusal
 from vertecast.errors import GeometryError
-from vertecast.results import NotMeasured, Quantity, SeriesResult
-from vertecast.workflow import analyze_study
+from vertecast.results import ImageReference, NotMeasured, Quantity, SeriesResult
+from vertecast.workflow import analyze_study, source_study
 from vertecast.workflow import ct as workflow
 
 
@@ -105,6 +106,32 @@ def test_a_film_is_measured_beside_no_ct(tmp_path: Path) -> None:
     assert any("No leak seen" in limit for limit in report.limits)
     assert result.volume is None
     assert len(result.films) == 1
+
+
+def test_films_of_one_series_say_which_image_their_points_lie_in(tmp_path: Path) -> None:
+    picture = np.full((260, 200), 60, dtype=np.uint16)
+    for box in range(3):
+        picture[40 + 60 * box : 80 + 60 * box, 70:130] = 220
+    first, second = projection(picture), projection(np.roll(picture, 5, axis=1))
+    second.StudyInstanceUID, second.SeriesInstanceUID = first.StudyInstanceUID, first.SeriesInstanceUID
+    first.InstanceNumber, second.InstanceNumber = 1, 2
+    for image in (first, second):
+        save_one(image, tmp_path)
+    study = study_of(tmp_path)
+    result = analyze_study(study, Config(), BlockSegmenter(), BlockFilmSegmenter)
+    images = [vertebra.image for vertebra in result.report.vertebrae]
+    uids = [first.SOPInstanceUID] * 3 + [second.SOPInstanceUID] * 3
+    assert images == [ImageReference(sop_instance_uid=uid, frame_number=1) for uid in uids]
+    source = source_study(study, result.report)
+    assert source is not None
+    assert {image.sop_instance_uid for image in source.images} == set(uids)
+    assert source.header.StudyInstanceUID == first.StudyInstanceUID
+    assert source.header.AccessionNumber == "", "an absent element of the study module is there, empty"
+
+
+def test_what_is_no_dicom_has_no_study_to_go_back_to(spine: StudyFiles, tmp_path: Path) -> None:
+    result = analyze_study(spine, Config(), BlockSegmenter())
+    assert source_study(spine, result.report) is None
 
 
 def test_the_operator_gives_the_size_of_a_pixel(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 import typer
 
 from vertecast import __version__
-from vertecast.errors import BundleError, ConfigurationError, VertecastError
+from vertecast.errors import BundleError, ConfigurationError, OutputError, VertecastError
 
 if TYPE_CHECKING:
     from vertecast.batch import BatchResult, Listener
@@ -266,6 +266,31 @@ def evaluate(
 
     with _clear_errors():
         typer.echo(text_table(evaluate_folders(truth, predictions, out)), nl=False)
+
+
+@app.command("read-report")
+def read_report(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="Structured report, sr.dcm.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", dir_okay=False, help="File to write; default: the terminal.")
+    ] = None,
+) -> None:
+    """Turn a DICOM structured report of 'vertecast analyze' back into report.json."""
+    import json
+
+    from vertecast.reports.dicom.read_sr import read_document
+
+    with _clear_errors():
+        text = json.dumps(read_document(file), indent=1, ensure_ascii=False)
+        if out is None:
+            typer.echo(text)
+            return
+        try:
+            out.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
 
 
 @models_app.command("list")

@@ -26,7 +26,15 @@ from vertecast.reports.document import from_document
 from vertecast.reports.outputs import LABELS_NAME, REPORT_NAME, write_study
 from vertecast.reports.summary import StudyRun
 from vertecast.results import StudyReport
-from vertecast.workflow import EarlierStudy, ProjectionSegmenter, Segmenter, StudyResult, analyze_study, with_changes
+from vertecast.workflow import (
+    EarlierStudy,
+    ProjectionSegmenter,
+    Segmenter,
+    StudyResult,
+    analyze_study,
+    source_study,
+    with_changes,
+)
 
 FINGERPRINT_NAME: Final = ".inputs.sha256"
 """Written last into a study's folder: the folder is complete, and from these files, options, weights and earlier
@@ -225,6 +233,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
                 films=[(film.series_instance_uid, film.radiograph, film.labels) for film in result.films],
                 strips=[film.strip for film in result.films if film.strip is not None],
                 dicom_images=result.dicom_images,
+                source=source_study(job.study, result.report),
             )
             (job.folder / FINGERPRINT_NAME).write_text(fingerprint + "\n", encoding="ascii")
     except BundleError:

@@ -61,11 +61,20 @@ class HeightReference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageReference:
+    """The image of a projection series that points in pixels lie in; ``frame_number`` counts in its file, from 1."""
+
+    sop_instance_uid: str
+    frame_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VertebraFinding:
     """One vertebra of one series. Heights in mm along the body's own axis; definitions in docs/measurement.md.
 
     A CT gives ``center_lps_mm`` and ``six_points_lps_mm``, a projection ``center_px`` and ``six_points_px``; the other
-    two are None. Heights on an AP view have the places ``left``, ``middle`` and ``right``.
+    two are None. ``image`` is the image of a projection that comes from DICOM. Heights on an AP view have the places
+    ``left``, ``middle`` and ``right``.
     """
 
     series_instance_uid: str
@@ -92,6 +101,7 @@ class VertebraFinding:
     canal_compromise: Measured
     retropulsion: Measured
     confidence: float
+    image: ImageReference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +139,9 @@ class CementFinding:
     """The cement of one treated vertebra.
 
     A projection gives its ``area`` (mm2), its share of the body's area ``area_fraction``, the share of it that lies
-    outside the body's outline, and its centre; on CT these are None. A CT alone gives ``thirds_filled`` (share of each
-    third of the body's depth that cement fills), ``thirds_of_cement`` (share of the cement inside that lies there) and
-    ``gas_beside`` (mL of gas inside the body beside the cement).
+    outside the body's outline, its centre and its image; on CT these are None. A CT alone gives ``thirds_filled``
+    (share of each third of the body's depth that cement fills), ``thirds_of_cement`` (share of the cement inside that
+    lies there) and ``gas_beside`` (mL of gas inside the body beside the cement).
     """
 
     id: str
@@ -151,6 +161,7 @@ class CementFinding:
     thirds_of_cement: Mapping[Third, Measured] | NotMeasured | None = None
     gas_beside: Measured | None = None
     confidence: float
+    image: ImageReference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +219,7 @@ class HardwareFinding:
     area: Measured | None = None
     center_lps_mm: Point | None = None
     center_px: PixelPoint | None = None
+    image: ImageReference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

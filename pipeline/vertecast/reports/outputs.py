@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,20 +23,24 @@ from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.reports.height_maps import render_height_maps
 from vertecast.results import StudyReport
 
+if TYPE_CHECKING:
+    from vertecast.reports.dicom.source import SourceStudy
+
 REPORT_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
 PDF_NAME: Final = "report.pdf"
+STRUCTURED_REPORT_NAME: Final = "sr.dcm"
 LABELS_NAME: Final = "labels_1.nii.gz"
 FILM_LABELS_NAME: Final = "labels_{number}.png"
 """Labels of the n-th measured film, numbered like its picture ``film_<n>``."""
 FILM_NUMBERS: Final = {CEMENT_INSIDE_LABEL: 1, CEMENT_LEAKED_LABEL: 2, METAL_LABEL: 3}
 """Numbers in the label pictures of films: cement inside a body's outline, cement outside, metal."""
 IMAGES_FOLDER: Final = "images"
-"""Places kept for later: sr.dcm, fhir.json."""
+"""Place kept for later: fhir.json."""
 _OWN_PATTERNS: Final = (
     "report.*",
     "report_pdf.dcm",
-    "sr.dcm",
+    STRUCTURED_REPORT_NAME,
     "seg_*.dcm",
     "capture_*.dcm",
     "fhir.json",
@@ -56,6 +60,7 @@ def write_study(
     films: Sequence[MeasuredFilm] = (),
     strips: Sequence[Filmstrip] = (),
     dicom_images: Sequence[MeasuredImage] = (),
+    source: SourceStudy | None = None,
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -71,6 +76,7 @@ def write_study(
         films: Projections that were measured, each with its series and its labels.
         strips: A few frames of each cine.
         dicom_images: What came from DICOM, the CT first: segmentations, pictures and PDF go back into its study.
+        source: The DICOM study that the structured report goes back into; None for other files, which get none.
 
     Returns:
         Names of the files written, relative to ``directory``.
@@ -103,6 +109,8 @@ def write_study(
             (fresh / PDF_NAME).write_bytes(printed.pdf)
         if dicom_images:
             _write_objects(dicom_images, shown, printed, fresh)
+        if source is not None:
+            _write_structured_report(report, source, fresh / STRUCTURED_REPORT_NAME)
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
 
 
@@ -113,6 +121,12 @@ def _write_objects(
 
     for name, item in build_objects(images, shown, printed):
         item.save_as(folder / name, enforce_file_format=True)
+
+
+def _write_structured_report(report: StudyReport, source: SourceStudy, path: Path) -> None:
+    from vertecast.reports.dicom.sr import structured_report
+
+    structured_report(report, source).save_as(path, enforce_file_format=True)
 
 
 def _write_film_labels(film: MeasuredFilm, path: Path) -> None:

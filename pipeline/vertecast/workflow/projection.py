@@ -20,6 +20,7 @@ from vertecast.reports.filmstrip import Filmstrip
 from vertecast.results import (
     CementFinding,
     CineFinding,
+    ImageReference,
     LeakFinding,
     ModelUsed,
     NotMeasured,
@@ -119,6 +120,7 @@ def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmen
     if isinstance(image.image, Fluoroscopy) and measurement.view is not None:
         strip, leaks = _follow(image.image, image.series_instance_uid, config, segmenter)
         measurement = replace(measurement, leaks=_with_cement(leaks, measurement) or measurement.leaks)
+    measurement = _with_image(measurement, image, radiograph.frame_number)
     film = Film(
         series_instance_uid=image.series_instance_uid,
         radiograph=radiograph,
@@ -127,6 +129,23 @@ def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmen
         pieces=measurement.pieces,
     )
     return _Measured(measurement=measurement, film=film, segmentation=segmentation, warnings=image.warnings)
+
+
+def _with_image(measurement: ProjectionMeasurement, image: ProjectionImage, frame_number: int) -> ProjectionMeasurement:
+    """What was found in pixels says in which image: a series may hold several. A picture file has no UID to name."""
+    uid = image.sop_instance_uid
+    if not uid:
+        return measurement
+    reference = ImageReference(sop_instance_uid=uid, frame_number=image.file_frames[frame_number - 1])
+    return replace(
+        measurement,
+        vertebrae=tuple(replace(finding, image=reference) for finding in measurement.vertebrae),
+        cement=tuple(replace(finding, image=reference) for finding in measurement.cement),
+        hardware=tuple(replace(finding, image=reference) for finding in measurement.hardware),
+        leaks=tuple(
+            replace(finding, evidence=replace(finding.evidence, sop_instance_uid=uid)) for finding in measurement.leaks
+        ),
+    )
 
 
 def _clearest_frame(cine: Fluoroscopy, segmenter: ProjectionSegmenter) -> tuple[Radiograph, ProjectionSegmentation]:

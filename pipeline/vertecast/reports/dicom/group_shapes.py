@@ -1,0 +1,122 @@
+"""Fields that are results themselves: inline, under a heading, or in a measurement group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    ContentItem,
+    MeasurementsAndQualitativeEvaluations,
+    TrackingIdentifier,
+)
+from pydicom import Dataset
+
+from vertecast import __version__
+from vertecast.reports.dicom import codes, items
+from vertecast.reports.dicom.codes import Concept
+from vertecast.reports.dicom.identity import MANUFACTURER, result_uid
+from vertecast.reports.dicom.items import Items
+from vertecast.reports.dicom.shapes import Context, Record, Shape
+from vertecast.results import GrowthPoint
+
+_ALGORITHM: Final = AlgorithmIdentification(name=MANUFACTURER, version=__version__)
+"""What measured; the models that took part stand in a section of their own."""
+
+
+def measurement_group(
+    finding: Concept, tracking: TrackingIdentifier, content: list[ContentItem]
+) -> MeasurementsAndQualitativeEvaluations:
+    """A measurement group (PS3.16 TID 1501) about a finding."""
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=tracking, finding_type=items.coded(finding), algorithm_id=_ALGORITHM
+    )
+    group[0].ContentSequence.extend(content)
+    group[0].ContinuityOfContent = items.SEPARATE
+    return group
+
+
+@dataclass(frozen=True, slots=True)
+class Inline(Shape):
+    """A result inside another, its items in the same group."""
+
+    record: Record[Any]
+
+    def encode(self, value: Any, context: Context) -> list[ContentItem]:
+        return self.record.encode(value, context)
+
+    def decode(self, group: Items) -> Any:
+        return self.record.decode(group)
+
+
+@dataclass(frozen=True, slots=True)
+class Sections(Shape):
+    """Results under a heading each; with ``many`` off the field is one result or None."""
+
+    concept: Concept
+    record: Record[Any]
+    many: bool = True
+
+    def encode(self, value: Any, context: Context) -> list[ContentItem]:
+        parts = value if self.many else [value] if value is not None else []
+        return [self.section(part, number, context) for number, part in enumerate(parts, start=1)]
+
+    def decode(self, group: Items) -> Any:
+        found = [self.record.decode(items.children_of(item)) for item in self.found(group)]
+        return tuple(found) if self.many else (found[0] if found else None)
+
+    def section(self, value: Any, number: int, context: Context) -> ContentItem:
+        """One result."""
+        return items.container_item(self.concept, self.record.encode(value, context))
+
+    def found(self, group: Items) -> list[Dataset]:
+        """The containers of the results."""
+        return items.named(group, self.concept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups(Sections):
+    """Results in a measurement group each (PS3.16 TID 1501), told apart by their finding."""
+
+    label: Callable[[Any], str]
+
+    def section(self, value: Any, number: int, context: Context) -> ContentItem:
+        label = self.label(value)
+        parts = (self.concept.value, *_parents(context), label, str(number))
+        tracking = TrackingIdentifier(identifier=label, uid=result_uid(context.study_instance_uid, *parts))
+        [group] = measurement_group(self.concept, tracking, self.record.encode(value, context))
+        return cast(ContentItem, group)
+
+    def found(self, group: Items) -> list[Dataset]:
+        groups = items.named(group, codes.MEASUREMENT_GROUP)
+        return [one for one in groups if items.finding_of(one) == self.concept.key]
+
+
+def _parents(context: Context) -> tuple[str, ...]:
+    """What tells groups of the same label apart that lie in different sections."""
+    owner = context.owner
+    return tuple(str(getattr(owner, name)) for name in ("pre_study", "study_instance_uid") if hasattr(owner, name))
+
+
+class Growth(Shape):
+    """Cement frame by frame: an area each, its frame number below it."""
+
+    def encode(self, value: Any, context: Context) -> list[ContentItem]:
+        return [
+            items.measured_item(
+                codes.GROWTH,
+                point.area,
+                [items.number_item(codes.FRAME_NUMBER, int(point.frame_number), "1", items.PROPERTY)],
+            )
+            for point in value
+        ]
+
+    def decode(self, group: Items) -> Any:
+        points = []
+        for item in items.named(group, codes.GROWTH):
+            number = items.first(items.children_of(item), codes.FRAME_NUMBER)
+            assert number is not None
+            points.append(GrowthPoint(frame_number=int(items.number_of(number)), area=items.measured_of(item)))
+        return tuple(points)

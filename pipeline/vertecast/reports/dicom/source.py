@@ -1,0 +1,60 @@
+"""The study that results go back into: its header, and the images that were measured."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom import Dataset
+from pydicom.uid import RE_VALID_UID
+
+from vertecast.reports.dicom.identity import result_uid
+
+_LONGEST_UID: Final = 64
+"""Characters (PS3.5 9.1)."""
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text can stand where DICOM wants a UID; a series named after its file cannot."""
+    return len(text) <= _LONGEST_UID and re.fullmatch(RE_VALID_UID, text) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceImage:
+    """One image that was measured.
+
+    Attributes:
+        frame_of_reference_uid: "" where the image has none.
+        is_multi_frame: Whether its frames have numbers.
+    """
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    frame_of_reference_uid: str = ""
+    is_multi_frame: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SourceStudy:
+    """The study that the results go back into.
+
+    Attributes:
+        header: Data set of one of its images, without pixels: patient and study modules are copied from it.
+        images: The images of the series that were analysed.
+    """
+
+    header: Dataset
+    images: tuple[SourceImage, ...]
+
+    def image(self, sop_instance_uid: str) -> SourceImage | None:
+        """The image of that UID."""
+        return next((one for one in self.images if one.sop_instance_uid == sop_instance_uid), None)
+
+    def frame_of_reference_uid(self, series_instance_uid: str) -> str:
+        """Frame of reference of a series; a stable one of its own where an anonymiser emptied it."""
+        for one in self.images:
+            if one.series_instance_uid == series_instance_uid and one.frame_of_reference_uid:
+                return one.frame_of_reference_uid
+        return result_uid(str(self.header.StudyInstanceUID), "frame of reference", series_instance_uid)

@@ -1,0 +1,150 @@
+"""One study as a DICOM structured report: TID 1500 "Measurement Report" (PS3.16), for archives, viewers and people.
+
+A CT study becomes a Comprehensive 3D SR with points of the patient (SCOORD3D), a study of projections alone a
+Comprehensive SR with points on the frame (SCOORD). Everything that ``report.json`` holds stands in coded content items;
+`vertecast.reports.dicom.read_sr` reads it back. ``records`` says which item a field becomes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import replace
+from typing import Final
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import (
+    CodedConcept,
+    Comprehensive3DSR,
+    ComprehensiveSR,
+    ContentItem,
+    DeviceObserverIdentifyingAttributes,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    TrackingIdentifier,
+)
+from pydicom import Dataset
+from pydicom.sr.codedict import codes as standard
+
+from vertecast import __version__
+from vertecast.reports import wording
+from vertecast.reports.dicom import codes, items, records
+from vertecast.reports.dicom.group_shapes import measurement_group
+from vertecast.reports.dicom.identity import MANUFACTURER, result_uid
+from vertecast.reports.dicom.shapes import Context, Shape
+from vertecast.reports.dicom.source import SourceStudy
+from vertecast.reports.document import DISCLAIMER, to_document
+from vertecast.results import StudyReport
+
+SERIES_NUMBER: Final = 9801
+"""Beyond the numbers that scanners give."""
+SERIES_DESCRIPTION: Final = "Vertecast measurements"
+UNICODE: Final = "ISO_IR 192"
+_PROCEDURES: Final = ("ct", "radiograph", "cine")
+
+
+def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
+    """The report of a study as a DICOM object, ready to be saved.
+
+    The series has the same UID in every run; the instance has it for the same results, so that an archive neither
+    holds a report twice nor keeps an outdated one in place of a new one.
+
+    Args:
+        report: The study; its points in pixels name images of ``source``.
+        source: The study's header and images.
+
+    Raises:
+        OutputError: a point in pixels names no image of ``source``.
+    """
+    uid = report.study_instance_uid
+    context = Context(study_instance_uid=uid, source=source, owner=report)
+    content = MeasurementReport(
+        observation_context=_observer(uid),
+        procedure_reported=_procedures(report),
+        imaging_measurements=[_overview(report, context)],
+    )
+    root = content[0]
+    measurements = root.ContentSequence.pop()
+    root.ContinuityOfContent = measurements.ContinuityOfContent = items.SEPARATE
+    measurements.ContentSequence.extend(_encode(records.FINDINGS, report, context))
+    limits = (DISCLAIMER, *(limit for limit in report.limits if limit != DISCLAIMER))
+    root.ContentSequence.extend(items.text_item(codes.SUMMARY, text) for text in _summary(report))
+    root.ContentSequence.append(measurements)
+    root.ContentSequence.extend(_encode(records.SECTIONS, replace(report, limits=limits), context))
+    kind = Comprehensive3DSR if items.has_patient_points(root) else ComprehensiveSR
+    return kind(
+        evidence=_evidence(source),
+        content=content,
+        series_instance_uid=result_uid(uid, "sr"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=result_uid(uid, "sr", _digest(report)),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MANUFACTURER,
+        software_versions=__version__,
+        series_description=SERIES_DESCRIPTION,
+        specific_character_set=UNICODE,
+        coding_schemes=[
+            CodingSchemeIdentificationItem(
+                designator=codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME, responsible_organization=MANUFACTURER
+            )
+        ],
+        is_complete=True,
+        is_final=True,
+    )
+
+
+def _encode(rows: Mapping[str, Shape], report: StudyReport, context: Context) -> list[ContentItem]:
+    return [item for name, shape in rows.items() for item in shape.encode(getattr(report, name), context)]
+
+
+def _digest(report: StudyReport) -> str:
+    return hashlib.sha256(json.dumps(to_document(report), sort_keys=True).encode()).hexdigest()
+
+
+def _observer(study_instance_uid: str) -> ObservationContext:
+    """The program, as the device that observed (PS3.16 TID 1004)."""
+    device = DeviceObserverIdentifyingAttributes(
+        uid=result_uid(study_instance_uid, "device"),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=f"{MANUFACTURER} {__version__}",
+    )
+    context = ObserverContext(observer_type=standard.DCM.Device, observer_identifying_attributes=device)
+    return ObservationContext(observer_device_context=context)
+
+
+def _procedures(report: StudyReport) -> list[CodedConcept]:
+    """What kinds of images were measured."""
+    kinds = [series.kind for series in report.series if series.status == "analyzed"]
+    found = [items.coded(codes.SERIES_KINDS[kind]) for kind in dict.fromkeys(kinds) if kind in _PROCEDURES]
+    return found or [items.coded(codes.RADIOGRAPHY)]
+
+
+def _overview(report: StudyReport, context: Context) -> MeasurementsAndQualitativeEvaluations:
+    """The group of what is said of the whole spine."""
+    tracking = TrackingIdentifier(identifier="Whole study", uid=result_uid(context.study_instance_uid, "overview"))
+    return measurement_group(codes.SPINE, tracking, _encode(records.OVERVIEW, report, context))
+
+
+def _summary(report: StudyReport) -> Iterator[str]:
+    """What a reader wants first, in the words of the report page."""
+    yield from (f"{sentence.level}: {sentence.text}." for sentence in wording.headline(report))
+    yield from wording.summary(report)
+
+
+def _evidence(source: SourceStudy) -> list[Dataset]:
+    """Every image that was measured; the first one carries the header."""
+    evidence: list[Dataset] = []
+    for image in source.images:
+        instance = Dataset() if evidence else copy(source.header)
+        instance.StudyInstanceUID = source.header.StudyInstanceUID
+        instance.SeriesInstanceUID = image.series_instance_uid
+        instance.SOPInstanceUID = image.sop_instance_uid
+        instance.SOPClassUID = image.sop_class_uid
+        evidence.append(instance)
+    return evidence
