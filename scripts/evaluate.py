@@ -356,8 +356,7 @@ def draw_film(film: Path, segmenter: Recorder, picture: Path) -> None:
     for study in find_studies([film]):
         if isinstance(study, StudyFiles):
             result = analyze_projections(study, Config(), lambda: segmenter)
-            measured = [(film.series_instance_uid, film.radiograph, film.labels) for film in result.films]
-            for one in render_films(measured, result.report).values():
+            for one in render_films(result.films, result.report).values():
                 picture.write_bytes(one.png)
 
 

@@ -230,7 +230,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
                 result.labels,
                 job.folder,
                 height_maps=result.height_maps,
-                films=[(film.series_instance_uid, film.radiograph, film.labels) for film in result.films],
+                films=result.films,
                 strips=[film.strip for film in result.films if film.strip is not None],
                 dicom_images=result.dicom_images,
                 source=source_study(job.study, result.report),

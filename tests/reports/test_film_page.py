@@ -17,11 +17,11 @@ from vertecast.measurement.cine import CineAnalyzer
 from vertecast.measurement.projection import combine_views, measure_projection
 from vertecast.reports import film_tables, growth, page, wording
 from vertecast.reports.document import from_document
-from vertecast.reports.films import MeasuredFilm
 from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.reports.outputs import write_study
 from vertecast.results import CineFinding, GrowthPoint, NotMeasured, Quantity, SeriesResult, StudyReport
 from vertecast.workflow.filmstrip import FilmstripCollector
+from vertecast.workflow.result import Film as MeasuredFilm
 
 UID = "1.2.826.0.1.3680043.8.498.3"
 TILTED = (Body(tilt_deg=4), Body(first=22, last=26, tilt_deg=-3), Body(tilt_deg=-6), Body(first=27, last=26))
@@ -86,7 +86,10 @@ def make_case() -> FilmCase:
         warnings=tuple(dict.fromkeys(text for one in measured for text in one.warnings)),
     )
     pairs = zip(images, measured, strict=True)
-    films = tuple((one.series_instance_uid, image, one.labels) for (image, _), one in pairs)
+    films = tuple(
+        MeasuredFilm(series_instance_uid=one.series_instance_uid, radiograph=image, labels=one.labels)
+        for (image, _), one in pairs
+    )
     return FilmCase(report=report, films=films, strips=(Filmstrip(cine=course, frames=collector.finish(course)),))
 
 

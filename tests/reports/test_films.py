@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,15 +16,16 @@ from vertecast.images import Radiograph
 from vertecast.reports import drawing
 from vertecast.reports.films import render_films
 from vertecast.reports.outputs import write_study
+from vertecast.results import ImageReference
 from vertecast.workflow import analyze_study
+from vertecast.workflow.result import Film
 
 
 def test_bodies_are_outlined_where_they_lie_and_the_page_shows_them(tmp_path: Path) -> None:
     [study] = find_studies([write_film(tmp_path / "film.png")])
     assert isinstance(study, StudyFiles)
     result = analyze_study(study, Config(), BlockSegmenter(), BlockFilmSegmenter)
-    films = [(film.series_instance_uid, film.radiograph, film.labels) for film in result.films]
-    [(name, picture)] = render_films(films, result.report).items()
+    [(name, picture)] = render_films(result.films, result.report).items()
     assert name == "film_1"
     assert "V1 to V3" in picture.alt
     shown = np.asarray(Image.open(BytesIO(picture.png)).convert("RGB")).astype(int)
@@ -34,9 +36,23 @@ def test_bodies_are_outlined_where_they_lie_and_the_page_shows_them(tmp_path: Pa
     assert abs(columns.min() / scale - 70) < 3
     assert abs(rows.min() / scale - 40) < 3
     assert abs(rows.max() / scale - 199) < 3
-    written = write_study(result.report, None, None, tmp_path / "out", films=films)
+    written = write_study(result.report, None, None, tmp_path / "out", films=result.films)
     assert "images/film_1.png" in written
     assert "data:image/png" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_each_film_of_a_series_shows_its_own_bodies(tmp_path: Path) -> None:
+    [study] = find_studies([write_film(tmp_path / "film.png")])
+    assert isinstance(study, StudyFiles)
+    result = analyze_study(study, Config(), BlockSegmenter(), BlockFilmSegmenter)
+    first, second = (ImageReference(sop_instance_uid=f"1.2.{n}", frame_number=1) for n in (1, 2))
+    (film,) = result.films
+    lowest = replace(result.report.vertebrae[-1], image=second)
+    others = tuple(replace(body, image=first) for body in result.report.vertebrae[:-1])
+    report = replace(result.report, vertebrae=(*others, lowest))
+    shown = render_films([replace(film, image=first), replace(film, image=second)], report)
+    assert "V1 to V2" in shown["film_1"].alt
+    assert "V3 to V3" in shown["film_2"].alt
 
 
 def test_the_labels_of_a_film_are_written_with_its_series_and_frame(case, tmp_path: Path) -> None:
@@ -45,7 +61,10 @@ def test_the_labels_of_a_film_are_written_with_its_series_and_frame(case, tmp_pa
     blank = Radiograph(
         intensity=np.ones((40, 30), np.float32), valid=np.ones((40, 30), dtype=bool), frame_number=7
     )  # fmt: skip
-    films = [("1.2.8", blank, np.zeros_like(film_labels)), ("1.2.9", blank, film_labels)]
+    films = [
+        Film(series_instance_uid="1.2.8", radiograph=blank, labels=np.zeros_like(film_labels)),
+        Film(series_instance_uid="1.2.9", radiograph=blank, labels=film_labels),
+    ]
     folder = tmp_path / "out"
     assert {"labels_1.png", "labels_2.png"} <= set(write_study(case.report, None, None, folder, films=films))
     with Image.open(folder / "labels_2.png") as picture:

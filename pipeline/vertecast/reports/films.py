@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,35 @@ import numpy.typing as npt
 from vertecast.images import Radiograph
 from vertecast.reports import drawing, wording
 from vertecast.reports.pictures import Picture
-from vertecast.results import NotMeasured, PixelPoint, SixPointsPx, StudyReport, VertebraFinding
-
-MeasuredFilm: TypeAlias = tuple[str, Radiograph, npt.NDArray[np.uint8]]
-"""Series, image, and labels of cement and metal in it (rows, columns)."""
+from vertecast.results import ImageReference, NotMeasured, PixelPoint, SixPointsPx, StudyReport, VertebraFinding
 
 _LONG_SIDE_PX: Final = 900
 _WINDOW: Final = (1.0, 99.7)
 """Percentiles of the pixels that show the patient, from black to white."""
+
+
+class MeasuredFilm(Protocol):
+    """A projection with what was found in its pixels."""
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Series of the image."""
+        ...
+
+    @property
+    def radiograph(self) -> Radiograph:
+        """The image."""
+        ...
+
+    @property
+    def labels(self) -> npt.NDArray[np.uint8]:
+        """Cement and metal in it (rows, columns)."""
+        ...
+
+    @property
+    def image(self) -> ImageReference | None:
+        """Which of its series' images it is; None for a picture file, which is a series of its own."""
+        ...
 
 
 def render_films(films: Sequence[MeasuredFilm], report: StudyReport) -> dict[str, Picture]:
@@ -28,10 +49,11 @@ def render_films(films: Sequence[MeasuredFilm], report: StudyReport) -> dict[str
 
 def _render(film: MeasuredFilm, report: StudyReport) -> Picture:
     """One film with everything that was found on it."""
-    uid, radiograph, labels = film
+    uid, radiograph, labels = film.series_instance_uid, film.radiograph, film.labels
     aspect = 1.0 if radiograph.spacing is None else radiograph.spacing.row_mm / radiograph.spacing.column_mm
     figure, axes = drawing.film_figure(grey(radiograph, labels), labels, aspect, _LONG_SIDE_PX)
-    bodies = [v for v in report.vertebrae if v.series_instance_uid == uid and v.center_px is not None]
+    own = [v for v in report.vertebrae if v.series_instance_uid == uid and v.image == film.image]
+    bodies = [v for v in own if v.center_px is not None]
     for body in bodies:
         colour = drawing.FRACTURED if wording.is_fractured(body) else drawing.BODY
         points = body.six_points_px

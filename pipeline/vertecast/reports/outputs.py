@@ -134,7 +134,7 @@ def _write_film_labels(film: MeasuredFilm, path: Path) -> None:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    series_instance_uid, radiograph, film_labels = film
+    series_instance_uid, radiograph, film_labels = film.series_instance_uid, film.radiograph, film.labels
     numbers = np.zeros(256, dtype=np.uint8)
     for label, number in FILM_NUMBERS.items():
         numbers[label] = number

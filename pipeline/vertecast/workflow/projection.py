@@ -120,23 +120,30 @@ def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmen
     if isinstance(image.image, Fluoroscopy) and measurement.view is not None:
         strip, leaks = _follow(image.image, image.series_instance_uid, config, segmenter)
         measurement = replace(measurement, leaks=_with_cement(leaks, measurement) or measurement.leaks)
-    measurement = _with_image(measurement, image, radiograph.frame_number)
+    reference = _reference(image, radiograph.frame_number)
+    if reference is not None:
+        measurement = _with_image(measurement, reference)
     film = Film(
         series_instance_uid=image.series_instance_uid,
         radiograph=radiograph,
         labels=measurement.labels,
+        image=reference,
         strip=strip,
         pieces=measurement.pieces,
     )
     return _Measured(measurement=measurement, film=film, segmentation=segmentation, warnings=image.warnings)
 
 
-def _with_image(measurement: ProjectionMeasurement, image: ProjectionImage, frame_number: int) -> ProjectionMeasurement:
-    """What was found in pixels says in which image: a series may hold several. A picture file has no UID to name."""
-    uid = image.sop_instance_uid
-    if not uid:
-        return measurement
-    reference = ImageReference(sop_instance_uid=uid, frame_number=image.file_frames[frame_number - 1])
+def _reference(image: ProjectionImage, frame_number: int) -> ImageReference | None:
+    """The image that was measured; None for a picture file, which has no UID to name."""
+    if not image.sop_instance_uid:
+        return None
+    return ImageReference(sop_instance_uid=image.sop_instance_uid, frame_number=image.file_frames[frame_number - 1])
+
+
+def _with_image(measurement: ProjectionMeasurement, reference: ImageReference) -> ProjectionMeasurement:
+    """What was found in pixels says in which image: a series may hold several."""
+    uid = reference.sop_instance_uid
     return replace(
         measurement,
         vertebrae=tuple(replace(finding, image=reference) for finding in measurement.vertebrae),

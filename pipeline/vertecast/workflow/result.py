@@ -22,7 +22,7 @@ from vertecast.images import (
     Volume,
 )
 from vertecast.reports.filmstrip import Filmstrip
-from vertecast.results import CementFinding, LeakFinding, StudyReport
+from vertecast.results import CementFinding, ImageReference, LeakFinding, StudyReport
 
 Phase: TypeAlias = Literal["pre", "intra", "post", "unknown"]
 PhaseSource: TypeAlias = Literal["operator", "cement seen", "no cement seen", "unknown"]
@@ -55,6 +55,7 @@ class Film:
         series_instance_uid: Of the image.
         radiograph: The image; of a cine the frame that was measured.
         labels: Cement inside and leaked, metal, numbers of ``labels_<n>.nii.gz`` (rows, columns).
+        image: Which of its series' images it is; None for a picture file.
         strip: Of a cine, a few of its frames.
         pieces: Bodies, cement and suspected leaks as pixels.
         source: Its DICOM file, None for a picture file.
@@ -63,6 +64,7 @@ class Film:
     series_instance_uid: str
     radiograph: Radiograph
     labels: npt.NDArray[np.uint8]
+    image: ImageReference | None = None
     strip: Filmstrip | None = None
     pieces: tuple[Piece, ...] = ()
     source: DicomSource | None = None

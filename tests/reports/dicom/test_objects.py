@@ -55,7 +55,7 @@ def written(result: StudyResult, folder: Path) -> list[Path]:
         result.volume,
         result.labels,
         folder,
-        films=[(film.series_instance_uid, film.radiograph, film.labels) for film in result.films],
+        films=result.films,
         dicom_images=result.dicom_images,
     )
     return [folder / name for name in names if name.endswith(".dcm")]
