@@ -32,12 +32,12 @@ class Chest:
     segmentation: Segmentation
     local: np.ndarray
 
-    def ct(self, *dense: Ball, around_hu: float = LUNG_HU) -> Volume:
+    def ct(self, *dense: Ball, around_hu: float = LUNG_HU, dense_hu: float = CEMENT_HU) -> Volume:
         """The CT with lung, or else, on the left and dense balls."""
         hu = np.where(self.local[..., 0] > 40.0, around_hu, self.volume.hu).astype(np.float64)
         for center, radius in dense:
             share = blurred_ball(np.linalg.norm(self.local - center, axis=-1), radius, 0.7)
-            hu += (CEMENT_HU - hu) * share
+            hu += (dense_hu - hu) * share
         return replace(self.volume, hu=np.round(hu).astype(np.int16))
 
 
@@ -132,3 +132,9 @@ def test_metal_in_the_lung_is_left_alone(chest: Chest, suspected: Callable[..., 
     metal[tuple(slice(int(n) - 2, int(n) + 4) for n in at)] = 1.0
     assert suspected(SPECK)
     assert suspected(SPECK, segmentation=replace(chest.segmentation, metal_probability=metal)) == ()
+
+
+def test_what_is_no_brighter_than_a_rib_is_none(suspected: Callable[..., tuple[LeakFinding, ...]]) -> None:
+    thick: Ball = (SPECK[0], 3.5)
+    assert suspected(thick, dense_hu=1000.0) == ()
+    assert len(suspected(thick, dense_hu=1500.0)) == 1

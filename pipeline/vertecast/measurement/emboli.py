@@ -37,6 +37,11 @@ air round the patient at -1000."""
 LUNG_SHARE: Final = 0.75
 """Share of the surroundings that is lung: beside a rib or the mediastinum it is about one half."""
 
+LEAST_PEAK_HU: Final = 1200.0
+PEAK_PERCENTILE: Final = 90.0
+"""The brightest tenth of a piece must reach this, and half of the cement in the bodies: ribs and calcium of some
+1,000 HU cannot be told from thin cement by their density."""
+
 COARSE_MM: Final = 4.0
 COARSE_LUNG_SHARE: Final = 0.4
 """On a grid of `COARSE_MM`, three steps wide, so much of the neighbourhood must be lung for a closer look."""
@@ -185,6 +190,8 @@ def _piece(
     voxel_ml = geometry.voxel_volume_mm3(volume.lps_from_index) / 1000
     spacing = volume.spacing_mm
     if own.sum() * voxel_ml > EMBOLUS_ML[1]:
+        return None
+    if np.percentile(hu[own], PEAK_PERCENTILE) < max(LEAST_PEAK_HU, plateau_hu / 2):
         return None
     half_width = float(ndimage.distance_transform_edt(np.pad(own, 1), sampling=spacing).max())
     if half_width > LARGEST_HALF_WIDTH_MM:
