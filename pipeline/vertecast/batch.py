@@ -31,7 +31,7 @@ NAMES_A_FILE: Final[Any] = {"segmentation": {"label_map", "labels"}}
 NOT_REACHED: Final = "not reached: the run was interrupted"
 NAME_TAKEN: Final = "another study of this run has the same name; analyse it into a folder of its own"
 NAMES_NOBODY: Final = (
-    "its PatientID is empty or stands for anybody, as in other studies of this run; for studies of one patient use "
+    "its patient ID is empty or stands for anybody, as in other studies of this run; for studies of one patient use "
     "'vertecast compare'"
 )
 NO_DATE: Final = "it has no date, so that its place among the patient's studies is unknown; use 'vertecast compare'"
