@@ -176,3 +176,15 @@ def test_far_cement_is_distant() -> None:
     (leak,) = measured(made).leaks
     assert leak.compartment is Compartment.DISTANT
     assert value(leak.farthest) == pytest.approx(55.0, abs=4.0)
+
+
+def test_marks_far_from_every_body_are_not_believed() -> None:
+    made = SpinePhantom(
+        shapes=[normal_shape()], balls=(((0.0, -3.0, 0.0), 8.0, 0), ((84.0, 0.0, 0.0), 8.0, 0)), margin_mm=80.0
+    )
+    found = find_cement(made.volume(), made.segmentation())
+    assert found is not None
+    index = np.argwhere(found.mask)
+    away_mm = np.linalg.norm(made.local(0, geometry.apply(found.lps_from_index, index)), axis=1)
+    assert len(index)
+    assert away_mm.max() < 20.0
