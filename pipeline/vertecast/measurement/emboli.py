@@ -37,10 +37,10 @@ air round the patient at -1000."""
 LUNG_SHARE: Final = 0.75
 """Share of the surroundings that is lung: beside a rib or the mediastinum it is about one half."""
 
-LEAST_PEAK_HU: Final = 1200.0
+LEAST_PEAK_HU: Final = 1500.0
 PEAK_PERCENTILE: Final = 90.0
-"""The brightest tenth of a piece must reach this, and half of the cement in the bodies: ribs and calcium of some
-1,000 HU cannot be told from thin cement by their density."""
+"""The brightest tenth of a piece must reach this, and half of the cement in the bodies: ribs and calcium, up to some
+1,400 HU with a sharp kernel, cannot be told from thin cement by their density."""
 
 COARSE_MM: Final = 4.0
 COARSE_LUNG_SHARE: Final = 0.4
