@@ -116,6 +116,25 @@ def test_what_one_study_lacks_is_a_reason(a: Quantity) -> None:
     assert isinstance(other, NotMeasured)
 
 
+@pytest.mark.parametrize(
+    ("kind", "treated", "half_mm"),
+    [
+        ("ct", (False, False), 0.65 * 2**0.5),
+        ("ct", (True, True), 0.65 * 2**0.5),
+        ("ct", (False, True), 2**0.5),
+        ("radiograph", (False, False), 2**0.5),
+    ],
+)
+def test_errors_cancel_on_ct_unless_cement_came_in_between(
+    kind: str, treated: tuple[bool, bool], half_mm: float
+) -> None:
+    before, after = (body("L1", (20.0, 20.0, 20.0), treated=one) for one in treated)
+    one = of(compared(study("a", before, kind=kind), study("b", after, kind=kind)), "L1")
+    for gain in one.height_gain.values():
+        assert isinstance(gain, Quantity)
+        assert gain.interval95 == pytest.approx((-half_mm, half_mm))
+
+
 def test_height_regained_by_the_treatment() -> None:
     before = body("L1", (15.0, 18.0, 24.0), grade=2, wedge=14.0)
     after = body("L1", (19.0, 19.5, 24.5), grade=1, treated=True, wedge=8.0)

@@ -38,7 +38,9 @@ source. The same loss of height in a sound body is a new fracture: a choice."""
 OWN_ERROR_SHARE: Final[Mapping[Modality, float]] = {"ct": 0.65, "radiograph": 1.0}
 """Part of a measurement's error that two studies do not share. Ten simulated patients scanned twice, at other doses,
 kernels and slices: 95 % of 144 differences of heights lay within 0.58 of the interval of two independent errors. Films
-were not examined: nothing is taken off."""
+were not examined: nothing is taken off. Nor is it for a body that held cement in one of the two studies alone: cement
+hides the endplates. Of 30 such gains in six bodies of four simulated patients that changed between their scans, 25 lay
+within 0.65 of that interval and all within the whole of it."""
 
 ONE_FILM: Final = NotMeasured(reason="films are not laid over each other")
 NO_OVERLAY: Final = NotMeasured(reason="no outlines to lay over each other")
@@ -195,7 +197,7 @@ def _level_change(
             height_loss_change=MIXED, wedge_change=MIXED, kyphosis_change=MIXED, grade_before=before.genant_grade,
             grade_after=after.genant_grade, recollapse=MIXED if before.treated else None,
         )  # fmt: skip
-    share = OWN_ERROR_SHARE[modality]
+    share = OWN_ERROR_SHARE[modality] if before.treated == after.treated else 1.0
     kyphosis = difference(_local_kyphosis(reports[1], after), _local_kyphosis(reports[0], before), share)
     wedge = difference(after.wedge_angle, before.wedge_angle, share)
     height = _height_change(before, after, share)
