@@ -104,7 +104,7 @@ def test_an_id_that_stands_for_anybody_makes_no_patient(tmp_path: Path, patient:
     assert [study.not_compared for study in result.studies] == [NAMES_NOBODY] * 2
     written = json.loads((tmp_path / "out" / "run.json").read_text())["studies"]
     assert [study["not_compared"] for study in written] == [NAMES_NOBODY] * 2
-    assert "Not compared with other studies: its PatientID" in (tmp_path / "out" / "index.html").read_text()
+    assert "Not compared with other studies: its patient ID" in (tmp_path / "out" / "index.html").read_text()
     assert "change" not in report(tmp_path / "out", SECOND)
     again = run([tmp_path / "in"], tmp_path / "out")
     assert [(study.timing_s, study.not_compared) for study in again.studies] == [({}, NAMES_NOBODY)] * 2
