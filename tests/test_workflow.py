@@ -12,8 +12,9 @@ from vertecast.config import AnalysisOptions, Config
 from vertecast.dicom.ct import CtSeries
 from vertecast.dicom.discover import SeriesFiles, StudyFiles, find_studies, refusal
 from vertecast.errors import GeometryError
+from vertecast.reports.dicom.source import source_study
 from vertecast.results import ImageReference, NotMeasured, Quantity, SeriesResult
-from vertecast.workflow import analyze_study, source_study
+from vertecast.workflow import analyze_study
 from vertecast.workflow import ct as workflow
 
 
@@ -122,8 +123,7 @@ def test_films_of_one_series_say_which_image_their_points_lie_in(tmp_path: Path)
     images = [vertebra.image for vertebra in result.report.vertebrae]
     uids = [first.SOPInstanceUID] * 3 + [second.SOPInstanceUID] * 3
     assert images == [ImageReference(sop_instance_uid=uid, frame_number=1) for uid in uids]
-    source = source_study(study, result.report)
-    assert source is not None
+    source = source_study([header for image in result.dicom_images for header in image.source.read()])
     assert {image.sop_instance_uid for image in source.images} == set(uids)
     assert source.header.StudyInstanceUID == first.StudyInstanceUID
     assert source.header.AccessionNumber == "", "an absent element of the study module is there, empty"
@@ -131,7 +131,7 @@ def test_films_of_one_series_say_which_image_their_points_lie_in(tmp_path: Path)
 
 def test_what_is_no_dicom_has_no_study_to_go_back_to(spine: StudyFiles, tmp_path: Path) -> None:
     result = analyze_study(spine, Config(), BlockSegmenter())
-    assert source_study(spine, result.report) is None
+    assert result.dicom_images == ()
 
 
 def test_the_operator_gives_the_size_of_a_pixel(tmp_path: Path) -> None:

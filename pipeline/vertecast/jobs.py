@@ -32,7 +32,6 @@ from vertecast.workflow import (
     Segmenter,
     StudyResult,
     analyze_study,
-    source_study,
     with_changes,
 )
 
@@ -233,7 +232,6 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
                 films=result.films,
                 strips=[film.strip for film in result.films if film.strip is not None],
                 dicom_images=result.dicom_images,
-                source=source_study(job.study, result.report),
             )
             (job.folder / FINGERPRINT_NAME).write_text(fingerprint + "\n", encoding="ascii")
     except BundleError:

@@ -12,6 +12,7 @@ from vertecast.dicom.discover import SeriesFiles
 from vertecast.dicom.headers import read_attributes
 from vertecast.dicom.projection_files import ProjectionFile
 from vertecast.dicom.sources import FileRef
+from vertecast.dicom.study_header import read_study_header
 from vertecast.images import DicomSource
 
 
@@ -36,4 +37,6 @@ def projection_source(file: ProjectionFile, frame_number: int) -> DicomSource | 
 
 
 def _headers(files: Sequence[FileRef]) -> tuple[Dataset, ...]:
-    return tuple(read_attributes(file) for file in files)
+    """The first one is complete and in Unicode: results copy the patient and the study from it."""
+    first, *others = files
+    return (read_study_header(first), *map(read_attributes, others))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -23,13 +23,9 @@ from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.reports.height_maps import render_height_maps
 from vertecast.results import StudyReport
 
-if TYPE_CHECKING:
-    from vertecast.reports.dicom.source import SourceStudy
-
 REPORT_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
 PDF_NAME: Final = "report.pdf"
-STRUCTURED_REPORT_NAME: Final = "sr.dcm"
 LABELS_NAME: Final = "labels_1.nii.gz"
 FILM_LABELS_NAME: Final = "labels_{number}.png"
 """Labels of the n-th measured film, numbered like its picture ``film_<n>``."""
@@ -40,7 +36,7 @@ IMAGES_FOLDER: Final = "images"
 _OWN_PATTERNS: Final = (
     "report.*",
     "report_pdf.dcm",
-    STRUCTURED_REPORT_NAME,
+    "sr.dcm",
     "seg_*.dcm",
     "capture_*.dcm",
     "fhir.json",
@@ -60,7 +56,6 @@ def write_study(
     films: Sequence[MeasuredFilm] = (),
     strips: Sequence[Filmstrip] = (),
     dicom_images: Sequence[MeasuredImage] = (),
-    source: SourceStudy | None = None,
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -75,8 +70,8 @@ def write_study(
         height_maps: Of fractured and treated bodies on the CT.
         films: Projections that were measured, each with its series and its labels.
         strips: A few frames of each cine.
-        dicom_images: What came from DICOM, the CT first: segmentations, pictures and PDF go back into its study.
-        source: The DICOM study that the structured report goes back into; None for other files, which get none.
+        dicom_images: What came from DICOM, the CT first: structured report, segmentations, pictures
+            and PDF go back into its study.
 
     Returns:
         Names of the files written, relative to ``directory``.
@@ -108,25 +103,22 @@ def write_study(
         if printed is not None:
             (fresh / PDF_NAME).write_bytes(printed.pdf)
         if dicom_images:
-            _write_objects(dicom_images, shown, printed, fresh)
-        if source is not None:
-            _write_structured_report(report, source, fresh / STRUCTURED_REPORT_NAME)
+            _write_objects(report, dicom_images, shown, printed, fresh)
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
 
 
 def _write_objects(
-    images: Sequence[MeasuredImage], shown: pictures.Pictures, printed: printing.PrintedReport | None, folder: Path
+    report: StudyReport,
+    images: Sequence[MeasuredImage],
+    shown: pictures.Pictures,
+    printed: printing.PrintedReport | None,
+    folder: Path,
 ) -> None:
+    # highdicom takes a second to load, which a study without DICOM need not pay
     from vertecast.reports.dicom.objects import build_objects
 
-    for name, item in build_objects(images, shown, printed):
+    for name, item in build_objects(report, images, shown, printed):
         item.save_as(folder / name, enforce_file_format=True)
-
-
-def _write_structured_report(report: StudyReport, source: SourceStudy, path: Path) -> None:
-    from vertecast.reports.dicom.sr import structured_report
-
-    structured_report(report, source).save_as(path, enforce_file_format=True)
 
 
 def _write_film_labels(film: MeasuredFilm, path: Path) -> None:

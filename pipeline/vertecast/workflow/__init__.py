@@ -12,7 +12,6 @@ from vertecast.workflow.ct import analyze_ct
 from vertecast.workflow.label_map import analyze_label_map, is_label_map
 from vertecast.workflow.projection import analyze_projections
 from vertecast.workflow.result import Film, ProjectionSegmenter, Segmenter, StudyResult, numbered_after, phase_of
-from vertecast.workflow.source import source_study
 
 __all__ = [
     "EarlierStudy",
@@ -22,7 +21,6 @@ __all__ = [
     "StudyResult",
     "analyze_study",
     "is_label_map",
-    "source_study",
     "with_changes",
 ]
 

@@ -20,7 +20,7 @@ from vertecast.dicom.source_images import ct_source, projection_source
 from vertecast.dicom.xray import choose_projection_series, projection_files
 from vertecast.images import MeasuredImage, Piece
 from vertecast.reports.dicom.seg import build_segmentation
-from vertecast.reports.dicom.structures import find_segments, vertebra_code
+from vertecast.reports.dicom.structures import find_segments, vertebra_concept
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -144,4 +144,4 @@ def test_an_empty_image_gives_no_object(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("level", "code"), [("T12", "23215003"), ("C1", "14806007"), ("V3", "51282000")])
 def test_a_level_has_its_code(level: str, code: str) -> None:
-    assert vertebra_code(level).value == code
+    assert vertebra_concept(level).value == code

@@ -65,10 +65,15 @@ NOT_MEASURED: Final = _sct("373121007", "Not Evaluated")
 
 SPINE: Final = _sct("421060004", "Spine")
 VERTEBRA: Final = _own("Vertebra", "Vertebral body")
+ANY_VERTEBRA: Final = _sct("51282000", "Vertebra")
 ANGLE_OF_SPINE: Final = _own("SpineAngle", "Angle between endplates")
 BONE_CEMENT: Final = _own("Cement", "Bone cement")
 CEMENT_LEAK: Final = _own("CementLeak", "Leak of bone cement")
 HARDWARE: Final = _own("Hardware", "Hardware")
+METAL: Final = _own("METAL", "Metal")
+PHYSICAL_OBJECT: Final = _sct("260787004", "Physical object")
+"""Category of cement and metal (PS3.16 CID 7150); bodies are anatomical structures."""
+ANATOMICAL_STRUCTURE: Final = _sct("91723000", "Anatomical Structure")
 LEAKS_BY_VIEW: Final = _own("LeaksByView", "Leaks suspected in two views")
 CINE: Final = _own("Cine", "Cine with most to see")
 FURTHER_CINE: Final = _own("FurtherCine", "Further cine")
@@ -286,6 +291,19 @@ COMPARTMENTS: Final[Mapping[Compartment, Concept]] = {
     Compartment.NEEDLE_TRACT: _own("NeedleTract", "Needle tract"),
     Compartment.DISTANT: _own("Distant", "Far from the vertebra"),
 }
+LEAKS: Final[Mapping[Compartment, Concept]] = {
+    Compartment.DISC_SUPERIOR: _own("LEAK-DISC-SUP", "Cement leak into the disc above"),
+    Compartment.DISC_INFERIOR: _own("LEAK-DISC-INF", "Cement leak into the disc below"),
+    Compartment.CANAL: _own("LEAK-CANAL", "Cement leak into the spinal canal"),
+    Compartment.FORAMEN: _own("LEAK-FORAMEN", "Cement leak into the foramen"),
+    Compartment.PREVERTEBRAL: _own("LEAK-PREVERT", "Cement leak, prevertebral"),
+    Compartment.PARAVERTEBRAL_LEFT: _own("LEAK-PARA-LEFT", "Cement leak, left paravertebral"),
+    Compartment.PARAVERTEBRAL_RIGHT: _own("LEAK-PARA-RIGHT", "Cement leak, right paravertebral"),
+    Compartment.VEIN: _own("LEAK-VEIN", "Cement leak into a vein"),
+    Compartment.NEEDLE_TRACT: _own("LEAK-TRACT", "Cement leak into the needle tract"),
+    Compartment.DISTANT: _own("LEAK-DISTANT", "Cement, distant"),
+}
+"""Leaks as segments, whose type has one code for what and where."""
 YEOM_TYPES: Final[Mapping[YeomType, Concept]] = {
     YeomType.BASIVERTEBRAL: _own("YeomB", "B, through the basivertebral vein"),
     YeomType.SEGMENTAL: _own("YeomS", "S, through a segmental vein"),

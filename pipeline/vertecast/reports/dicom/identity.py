@@ -13,16 +13,16 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from vertecast import __version__
 from vertecast.images import OWN_MODEL_NAME
+from vertecast.reports.dicom.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME
 
 UID_NAMESPACE: Final = uuid.UUID("0f0b6a3e-6d3c-4c0b-9a57-1b1f4b6f2a90")
 """Of the name-based UUIDs (RFC 9562, version 5) behind our UIDs."""
 
 MANUFACTURER: Final = "Vertecast"
-PRIVATE_SCHEME: Final = "99VERTECAST"
-"""Coding scheme of what no standard terminology names."""
 
-SeriesKind: TypeAlias = Literal["segmentation", "pictures", "document"]
+SeriesKind: TypeAlias = Literal["measurements", "segmentation", "pictures", "document"]
 SERIES: Final[dict[SeriesKind, tuple[int, str]]] = {
+    "measurements": (9801, "Vertecast measurements"),
     "segmentation": (9802, "Vertecast segmentation"),
     "pictures": (9803, "Vertecast pictures"),
     "document": (9804, "Vertecast report"),
@@ -52,13 +52,18 @@ def digest(*parts: str | bytes) -> str:
     return total.hexdigest()
 
 
+def is_uid(text: str) -> bool:
+    """Whether a text can stand where DICOM wants a UID; a series named after its file cannot."""
+    return UID(text).is_valid
+
+
 def can_take_results(header: Dataset) -> bool:
     """Whether an image names its study and itself by valid UIDs, as an object that goes back to it must.
 
     Some anonymisers leave them empty; such a study is in no archive.
     """
     keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-    return all(UID(str(header.get(keyword) or "")).is_valid for keyword in keywords)
+    return all(is_uid(str(header.get(keyword) or "")) for keyword in keywords)
 
 
 class ResultObject(SOPClass):
@@ -115,5 +120,5 @@ def copy_elements(target: Dataset, header: Dataset, keywords: tuple[str, ...]) -
 def private_scheme() -> CodingSchemeIdentificationItem:
     """What a reader is told of our own codes (PS3.3 C.12.1.1.7)."""
     return CodingSchemeIdentificationItem(
-        designator=PRIVATE_SCHEME, name="Vertecast codes", responsible_organization=MANUFACTURER
+        designator=PRIVATE_SCHEME, name=PRIVATE_SCHEME_NAME, responsible_organization=MANUFACTURER
     )

@@ -24,7 +24,8 @@ from pydicom import Dataset
 from vertecast.errors import UnsupportedError
 from vertecast.reports.dicom import codes
 from vertecast.reports.dicom.codes import Concept
-from vertecast.reports.dicom.source import SourceImage, is_uid
+from vertecast.reports.dicom.identity import is_uid
+from vertecast.reports.dicom.source import SourceImage
 from vertecast.results import Measured, NotMeasured, PixelPoint, Point, Quantity
 
 Items: TypeAlias = Sequence[Dataset]

@@ -12,28 +12,38 @@ from vertecast.reports.dicom.capture import build_capture
 from vertecast.reports.dicom.identity import can_take_results
 from vertecast.reports.dicom.pdf import build_pdf
 from vertecast.reports.dicom.seg import build_segmentation
+from vertecast.reports.dicom.source import source_study
+from vertecast.reports.dicom.sr import structured_report
 from vertecast.reports.pictures import Pictures
 from vertecast.reports.printing import PrintedReport
+from vertecast.results import StudyReport
 
 FILM_PICTURES: Final = ("film_", "cine_")
 """Names of pictures that show the pixels of a film or a cine begin so."""
 
 
 def build_objects(
-    images: Sequence[MeasuredImage], shown: Pictures, printed: PrintedReport | None
+    report: StudyReport, images: Sequence[MeasuredImage], shown: Pictures, printed: PrintedReport | None
 ) -> Iterator[tuple[str, Dataset]]:
-    """The segmentations, the pictures and the PDF of a study that came from DICOM, each with the name of its file.
+    """The structured report, the segmentations, the pictures and the PDF of a study that came from DICOM.
+
+    Each comes with the name of its file.
 
     Args:
-        images: What was measured, the CT first. Images without valid UIDs of their own give no object.
+        report: The study.
+        images: What was measured, the CT first. Images without valid UIDs of their own give no object, and a
+            study with one such image no structured report, which has to name all of its images.
         shown: Pictures of the report.
         printed: The report as PDF; None where it could not be printed.
 
     Raises:
         UnreadableError: a source image cannot be read again.
+        OutputError: a point in pixels names no image that was read.
     """
-    headers = [(image, image.source.read()) for image in images]
-    headers = [(image, found) for image, found in headers if found and can_take_results(found[0])]
+    read = [(image, image.source.read()) for image in images]
+    headers = [(image, found) for image, found in read if found and all(map(can_take_results, found))]
+    if headers and len(headers) == len(read):
+        yield "sr.dcm", structured_report(report, source_study([one for _, found in headers for one in found]))
     for number, (image, found) in enumerate(headers, start=1):
         segmentation = build_segmentation(image, found, number)
         if segmentation is not None:

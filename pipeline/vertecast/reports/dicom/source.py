@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from pydicom import Dataset
-from pydicom.uid import RE_VALID_UID
 
 from vertecast.reports.dicom.identity import result_uid
-
-_LONGEST_UID: Final = 64
-"""Characters (PS3.5 9.1)."""
-
-
-def is_uid(text: str) -> bool:
-    """Whether a text can stand where DICOM wants a UID; a series named after its file cannot."""
-    return len(text) <= _LONGEST_UID and re.fullmatch(RE_VALID_UID, text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +48,22 @@ class SourceStudy:
             if one.series_instance_uid == series_instance_uid and one.frame_of_reference_uid:
                 return one.frame_of_reference_uid
         return result_uid(str(self.header.StudyInstanceUID), "frame of reference", series_instance_uid)
+
+
+def source_study(headers: Sequence[Dataset]) -> SourceStudy:
+    """The study of some images.
+
+    Args:
+        headers: Their data sets without pixels, one at least; the first stands for the patient and the study.
+    """
+    images = dict.fromkeys(
+        SourceImage(
+            series_instance_uid=str(header.SeriesInstanceUID),
+            sop_instance_uid=str(header.SOPInstanceUID),
+            sop_class_uid=str(header.SOPClassUID),
+            frame_of_reference_uid=str(header.get("FrameOfReferenceUID") or ""),
+            is_multi_frame=int(header.get("NumberOfFrames") or 1) > 1,
+        )
+        for header in headers
+    )
+    return SourceStudy(header=headers[0], images=tuple(images))

@@ -14,7 +14,6 @@ from copy import copy
 from dataclasses import replace
 from typing import Final
 
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import (
     CodedConcept,
     Comprehensive3DSR,
@@ -31,18 +30,16 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes as standard
 
 from vertecast import __version__
+from vertecast.images import OWN_MODEL_NAME, OWN_RESULT
 from vertecast.reports import wording
 from vertecast.reports.dicom import codes, items, records
 from vertecast.reports.dicom.group_shapes import measurement_group
-from vertecast.reports.dicom.identity import MANUFACTURER, result_uid
+from vertecast.reports.dicom.identity import MANUFACTURER, SERIES, private_scheme, result_uid
 from vertecast.reports.dicom.shapes import Context, Shape
 from vertecast.reports.dicom.source import SourceStudy
 from vertecast.reports.document import DISCLAIMER, to_document
 from vertecast.results import StudyReport
 
-SERIES_NUMBER: Final = 9801
-"""Beyond the numbers that scanners give."""
-SERIES_DESCRIPTION: Final = "Vertecast measurements"
 UNICODE: Final = "ISO_IR 192"
 _PROCEDURES: Final = ("ct", "radiograph", "cine")
 
@@ -51,7 +48,8 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
     """The report of a study as a DICOM object, ready to be saved.
 
     The series has the same UID in every run; the instance has it for the same results, so that an archive neither
-    holds a report twice nor keeps an outdated one in place of a new one.
+    holds a report twice nor keeps an outdated one in place of a new one. Results of an earlier run, listed as skipped
+    where they came back with the study, are left out: they would make another report of the same images.
 
     Args:
         report: The study; its points in pixels name images of ``source``.
@@ -60,6 +58,7 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
     Raises:
         OutputError: a point in pixels names no image of ``source``.
     """
+    report = replace(report, series=tuple(series for series in report.series if series.reason != OWN_RESULT))
     uid = report.study_instance_uid
     context = Context(study_instance_uid=uid, source=source, owner=report)
     content = MeasurementReport(
@@ -75,24 +74,21 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
     root.ContentSequence.extend(items.text_item(codes.SUMMARY, text) for text in _summary(report))
     root.ContentSequence.append(measurements)
     root.ContentSequence.extend(_encode(records.SECTIONS, replace(report, limits=limits), context))
+    number, description = SERIES["measurements"]
     kind = Comprehensive3DSR if items.has_patient_points(root) else ComprehensiveSR
     return kind(
         evidence=_evidence(source),
         content=content,
         series_instance_uid=result_uid(uid, "sr"),
-        series_number=SERIES_NUMBER,
+        series_number=number,
         sop_instance_uid=result_uid(uid, "sr", _digest(report)),
         instance_number=1,
         manufacturer=MANUFACTURER,
-        manufacturer_model_name=MANUFACTURER,
+        manufacturer_model_name=OWN_MODEL_NAME,
         software_versions=__version__,
-        series_description=SERIES_DESCRIPTION,
+        series_description=description,
         specific_character_set=UNICODE,
-        coding_schemes=[
-            CodingSchemeIdentificationItem(
-                designator=codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME, responsible_organization=MANUFACTURER
-            )
-        ],
+        coding_schemes=[private_scheme()],
         is_complete=True,
         is_final=True,
     )

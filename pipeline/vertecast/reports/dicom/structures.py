@@ -9,33 +9,16 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from vertecast import anatomy
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, METAL_LABEL, UNKNOWN_LEVEL_LABEL_START, Compartment
 from vertecast.images import MeasuredImage, Piece
-from vertecast.reports.dicom.identity import PRIVATE_SCHEME
+from vertecast.reports.dicom import codes
+from vertecast.reports.dicom.codes import Concept
 from vertecast.reports.labels import bounds
 
 BODY, CEMENT, LEAK, METAL = "vertebral body", "cement", "cement leak", "metal"
-
-LEAK_CODES: Final = {
-    Compartment.DISC_SUPERIOR: ("LEAK-DISC-SUP", "Cement leak into the disc above"),
-    Compartment.DISC_INFERIOR: ("LEAK-DISC-INF", "Cement leak into the disc below"),
-    Compartment.CANAL: ("LEAK-CANAL", "Cement leak into the spinal canal"),
-    Compartment.FORAMEN: ("LEAK-FORAMEN", "Cement leak into the foramen"),
-    Compartment.PREVERTEBRAL: ("LEAK-PREVERT", "Cement leak, prevertebral"),
-    Compartment.PARAVERTEBRAL_LEFT: ("LEAK-PARA-LEFT", "Cement leak, left paravertebral"),
-    Compartment.PARAVERTEBRAL_RIGHT: ("LEAK-PARA-RIGHT", "Cement leak, right paravertebral"),
-    Compartment.VEIN: ("LEAK-VEIN", "Cement leak into a vein"),
-    Compartment.NEEDLE_TRACT: ("LEAK-TRACT", "Cement leak into the needle tract"),
-    Compartment.DISTANT: ("LEAK-DISTANT", "Cement, distant"),
-}
-"""Codes of `identity.PRIVATE_SCHEME`; SNOMED CT has none for them that pydicom carries."""
-
-PHYSICAL_OBJECT: Final = Code("260787004", "SCT", "Physical object")
-"""Category of cement and metal (PS3.16 CID 7150); bodies are anatomical structures."""
 
 COLOURS: Final = {BODY: "#56B4E9", CEMENT: "#E69F00", LEAK: "#CC79A7", METAL: "#0072B2"}
 """Those of the pictures (Okabe and Ito), told apart by readers with colour vision deficiency."""
@@ -76,30 +59,33 @@ class Segment:
     @property
     def label(self) -> str:
         """What viewers show, and what names the segment in its image: "L1 vertebral body"."""
-        what = self.kind if self.compartment is None else LEAK_CODES[self.compartment][1]
+        what = self.kind if self.compartment is None else codes.LEAKS[self.compartment].meaning
         name = f"{self.level} {what[:1].lower()}{what[1:]}".strip()
         return name if self.ordinal == 1 else f"{name} ({self.ordinal})"
 
     @property
     def category(self) -> Code:
         """Segmented Property Category."""
-        return codes.SCT.AnatomicalStructure if self.kind == BODY else PHYSICAL_OBJECT
+        return _code(codes.ANATOMICAL_STRUCTURE if self.kind == BODY else codes.PHYSICAL_OBJECT)
 
     @property
     def property_type(self) -> Code:
         """Segmented Property Type: the vertebra, or what lies there."""
         if self.kind == BODY:
-            return vertebra_code(self.level)
+            return _code(vertebra_concept(self.level))
         if self.compartment is not None:
-            value, meaning = LEAK_CODES[self.compartment]
-            return Code(value, PRIVATE_SCHEME, meaning)
-        return Code(self.kind.upper(), PRIVATE_SCHEME, "Bone cement" if self.kind == CEMENT else "Metal")
+            return _code(codes.LEAKS[self.compartment])
+        return _code(codes.BONE_CEMENT if self.kind == CEMENT else codes.METAL)
 
 
-def vertebra_code(level: str) -> Code:
+def vertebra_concept(level: str) -> Concept:
     """SNOMED CT code of a vertebra; of any vertebra where the level is unknown or a variant without a code."""
-    found: Code = getattr(codes.SCT, f"{level}Vertebra", codes.SCT.Vertebra)
-    return found
+    named = codes.LEVELS[level]
+    return named if named.scheme == codes.ANY_VERTEBRA.scheme else codes.ANY_VERTEBRA
+
+
+def _code(concept: Concept) -> Code:
+    return Code(concept.value, concept.scheme, concept.meaning)
 
 
 def find_segments(image: MeasuredImage) -> tuple[Segment, ...]:
