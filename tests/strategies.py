@@ -144,7 +144,7 @@ deformity_indices = st.builds(
     index=reasons | st.integers(0, 39),
     index_range=reasons | st.tuples(st.integers(0, 39), st.integers(0, 39)),
     graded=st.integers(0, 13),
-    levels=st.integers(0, 13),
+    levels=st.just(13),
 )
 cement = st.builds(
     CementFinding,

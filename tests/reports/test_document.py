@@ -8,125 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from vertecast.anatomy import Compartment, Level, YeomType
+from strategies import study_reports
 from vertecast.errors import OutputError, UnsupportedError
 from vertecast.reports import document
-from vertecast.results import (
-    AngleFinding,
-    CementFinding,
-    DeformityIndex,
-    Evidence,
-    HardwareFinding,
-    HeightReference,
-    LeakFinding,
-    ModelUsed,
-    NotMeasured,
-    Quantity,
-    SeriesResult,
-    StudyReport,
-    VertebraFinding,
-)
-
-numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
-texts = st.text(min_size=1, max_size=8)
-reasons = st.builds(NotMeasured, reason=texts)
-units = st.sampled_from(["mm", "deg", "mL", "mm2", "[hnsf'U]", "1"])
-measured = reasons | st.builds(Quantity, value=numbers, unit=units, interval95=st.none() | st.tuples(numbers, numbers))
-shares = st.floats(0, 1)
-points = st.tuples(numbers, numbers, numbers)
-levels = st.sampled_from([level.name for level in Level]) | st.integers(1, 30).map("V{}".format)
-three = st.fixed_dictionaries(dict.fromkeys(("anterior", "middle", "posterior"), points))
-places = st.fixed_dictionaries(dict.fromkeys(("anterior", "middle", "posterior"), measured))
-grades = st.integers(0, 3)
-vertebrae = st.builds(
-    VertebraFinding,
-    series_instance_uid=texts,
-    level=levels,
-    level_confidence=shares,
-    level_source=st.sampled_from(["sacrum", "ribs", "sacrum+ribs", "operator", "unknown"]),
-    center_lps_mm=points,
-    six_points_lps_mm=reasons | st.fixed_dictionaries({"superior": three, "inferior": three}),
-    heights=places,
-    ratios=st.fixed_dictionaries(dict.fromkeys(("wedge", "biconcave", "crush"), measured)),
-    height_loss=measured,
-    reference=st.builds(HeightReference, levels=st.lists(levels, max_size=2).map(tuple)),
-    wedge_angle=measured,
-    deformity=reasons | st.sampled_from(["none", "wedge", "biconcave", "crush"]),
-    genant_grade=reasons | grades,
-    genant_grade_range=reasons | st.tuples(grades, grades),
-    volume=measured,
-    density=measured,
-    cleft=measured,
-    canal_compromise=measured,
-    retropulsion=measured,
-    confidence=shares,
-)
-cement = st.builds(
-    CementFinding,
-    id=texts,
-    series_instance_uid=texts,
-    level=levels,
-    volume=measured,
-    volume_inside=measured,
-    fill_fraction=measured,
-    pattern=reasons | st.sampled_from(["compact", "interdigitated"]),
-    endplate_contact=reasons | st.sampled_from(["none", "superior", "inferior", "both"]),
-    crosses_midline=reasons | st.booleans(),
-    thirds_filled=reasons | st.none() | places,
-    thirds_of_cement=reasons | st.none() | places,
-    gas_beside=st.none() | measured,
-    confidence=shares,
-)
-leaks = st.builds(
-    LeakFinding,
-    cement_id=texts,
-    level=levels,
-    compartment=st.sampled_from(Compartment),
-    yeom_type=reasons | st.sampled_from(YeomType),
-    volume=measured,
-    farthest=measured,
-    canal_distance=measured,
-    canal_contact=st.none() | reasons | st.booleans(),
-    canal_fill=st.none() | measured,
-    disc_crossed=st.none() | measured,
-    neighbour_contact=st.none() | reasons | st.booleans(),
-    evidence=st.builds(Evidence, series_instance_uid=texts, slice_number=st.integers(1, 999), point_lps_mm=points),
-    confidence=shares,
-)
+from vertecast.results import Quantity, StudyReport
 
 
-def some(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
-    return st.lists(strategy, max_size=2).map(tuple)
-
-
-reports = st.builds(
-    StudyReport,
-    study_instance_uid=texts,
-    series=some(st.builds(SeriesResult, series_instance_uid=texts)),
-    models=some(st.builds(ModelUsed)),
-    vertebrae=some(vertebrae),
-    angles=some(st.builds(AngleFinding, series_instance_uid=texts, angle=measured)),
-    deformity_indices=some(
-        st.builds(
-            DeformityIndex,
-            series_instance_uid=texts,
-            index=reasons | st.integers(0, 39),
-            index_range=reasons | st.tuples(st.integers(0, 39), st.integers(0, 39)),
-            graded=st.integers(0, 13),
-            levels=st.just(13),
-        )
-    ),
-    cement=some(cement),
-    leaks=some(leaks),
-    hardware=some(st.builds(HardwareFinding, series_instance_uid=texts, volume=measured, center_lps_mm=points)),
-    limits=some(texts),
-    warnings=some(texts),
-)
-
-
-@given(reports)
+@given(study_reports)
 def test_a_report_survives_the_way_through_json(report: StudyReport) -> None:
     written = document.to_document(report)
     document.validate(written)
