@@ -71,7 +71,9 @@ def test_real_lumbar_spine() -> None:
         assert finding.genant_grade == 0
         assert isinstance(finding.density, Quantity)
     assert whole[-1].wedge_angle.value < -8  # type: ignore[union-attr]  # L5 is taller in front
-    (lumbar,) = result.angles
-    assert isinstance(lumbar.angle, Quantity)
-    assert -60 < lumbar.angle.value < -30
+    angles = {finding.name: finding.angle for finding in result.angles}
+    assert set(angles) == {"lumbar angle L1-L5", "lumbar lordosis L1-S1"}
+    for angle in angles.values():
+        assert isinstance(angle, Quantity)
+        assert -65 < angle.value < -30
     assert (result.cement, result.leaks, result.hardware) == ((), (), ())

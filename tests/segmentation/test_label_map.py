@@ -159,6 +159,14 @@ def block(*numbers: int) -> Mask:
     return Mask(labels=labels, lps_from_index=geometry.scaling_affine([1.0] * 3, [-25, -20, 0]))
 
 
+def test_the_tip_of_a_cut_vertebra_may_hang_below_its_neighbour() -> None:
+    mask = block(Level.L1, Level.L2, Level.L3)
+    labels = np.array(mask.labels)
+    labels[10:30, 34:, 50:68] = Level.T12
+    segmentation = segment_label_map(replace(mask, labels=labels), VERSE)
+    assert segmentation.levels == ("T12", "L1", "L2", "L3")
+
+
 @pytest.mark.parametrize(
     ("mask", "scheme", "complaint"),
     [

@@ -48,8 +48,11 @@ def trace(region: Region, lps_from_local: FloatArray) -> Lines | None:
     z = np.arange(low[2], high[2], LINE_SPACING_MM / 2)
     grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1)
     values = region.sample(lps_from_local, grid)
+    hit = (values >= OUTLINE_PROBABILITY).any(axis=2)
+    # Near a wall the blur of the outline takes its share of every value on a line; half of what the line itself reaches
+    # is where the endplate lies, while half of the whole would round the rim off.
+    values = values / np.maximum(values.max(axis=2, keepdims=True), OUTLINE_PROBABILITY)
     inside = values >= OUTLINE_PROBABILITY
-    hit = inside.any(axis=2)
     first = np.argmax(inside, axis=2)
     last = len(z) - 1 - np.argmax(inside[:, :, ::-1], axis=2)
     hit &= (first > 0) & (last < len(z) - 1)

@@ -18,68 +18,24 @@ from vertecast import geometry
 from vertecast.anatomy import RIM_INSET_FRACTION
 from vertecast.geometry import FloatArray
 from vertecast.images import Grid, Segmentation, Volume
-from vertecast.measurement.crossings import (
-    LINE_SPACING_MM,
-    MIN_LINES,
-    Lines,
-    beside_cement,
-    half_crossing,
-    trace,
-)
+from vertecast.measurement.crossings import LINE_SPACING_MM, MIN_LINES, Lines, beside_cement, trace
 from vertecast.measurement.edges import move_to_ct_edge
-from vertecast.measurement.fitting import monomials, powers, robust_solve, roughness
-from vertecast.measurement.outline import OUTLINE_PROBABILITY, Layout, Region, axes, cut_out, find_bodies, first_frame
+from vertecast.measurement.fitting import robust_solve
+from vertecast.measurement.outline import Layout, Region, axes, cut_out, find_bodies, first_frame
+from vertecast.measurement.spurs import on_spurs
+from vertecast.measurement.surfaces import Surface, fit_surface
+from vertecast.measurement.walls import Walls, find_walls
 from vertecast.results import Endplate, NotMeasured, Place, SixPoints
 
 CUT: Final = NotMeasured(reason="cut by the edge of the image")
 BORDER_MARGIN_MM: Final = 1.0
 """An endplate nearer to the edge of the image than this may be the edge itself."""
 
-SURFACE_DEGREE: Final = 6
-SURFACE_STIFFNESS: Final = 5e-4
-"""Weight of the mean squared second derivatives (mm2, in coordinates scaled to the body's half extents) against that
-of the residuals: a dome of 3 mm costs as much as residuals of 0.2 mm. Without it the polynomial curls up at the rim,
-where spurs pull at it and few lines hold it. On simulated masks with spurs anterior heights err by 0.54 mm in the mean,
-with four times as much by 0.40 mm, but then small bodies with a deep dome are flattened."""
-
-SURFACE_ROUGHNESS: Final = roughness(SURFACE_DEGREE)
 FRAME_ROUNDS: Final = 2
-WALL_OFFSETS_MM: Final = np.array([-2.0, 0.0, 2.0])
-"""Local x of the paths that cross the walls: beside the midline too, where the basivertebral foramen is narrow."""
-
 WALL_CLEARANCE_MM: Final = 1.0
 
 LARGEST_LEAN: Final = 0.18
 """Lean (dy/dz, 10 deg) of the walls against the normal of the endplates beyond which the walls are not believed."""
-
-WALL_SHARES: Final = np.linspace(-0.8, 0.8, 9)
-"""Where the walls are read, as a share of the half height: between the rims, where spurs begin."""
-
-GRID_SHARE_OF_ERROR: Final = 0.08
-"""Part of the voxel's extent that stays as a common error (1 SD) of a whole endplate; found on phantoms of known
-heights with voxels of 0.7 to 3 mm (tests/measurement)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Surface:
-    """A smooth endplate ``z(x, y)`` in mm over the body's own plane.
-
-    Attributes:
-        coefficients: Of the monomials up to `SURFACE_DEGREE` in the scaled coordinates.
-        scale_mm: Half extents (2,) that scale x and y to about -1 to 1.
-        residual_mm: Robust scatter (1 SD) of the crossings about the surface.
-        sd_mm: Standard deviation of the surface's height at one of the six points.
-    """
-
-    coefficients: FloatArray
-    scale_mm: FloatArray
-    residual_mm: float
-    sd_mm: float
-
-    def __call__(self, x: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:
-        """Height z (mm) at x, y (mm, any equal shapes)."""
-        xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-        return np.asarray(monomials(xs / self.scale_mm[0], ys / self.scale_mm[1], SURFACE_DEGREE) @ self.coefficients)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,15 +75,6 @@ class BodyGeometry:
         return geometry.apply(geometry.inverse(self.lps_from_local), points_lps_mm)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Walls:
-    """Local y of both walls at the endplates (mm), and their mean lean dy/dz."""
-
-    front_mm: float
-    back_mm: float
-    lean: float
-
-
 def fit_body(
     volume: Volume | Grid, segmentation: Segmentation, instance: int, *, layout: Layout | None = None
 ) -> BodyGeometry | NotMeasured:
@@ -156,11 +103,11 @@ def fit_body(
         lps_from_local = _turn_to_endplates(lps_from_local, lines)
         lines = trace(region, lps_from_local)
         if lines is not None and turn == FRAME_ROUNDS - 1:
-            lps_from_local = _turn_to_walls(region, lps_from_local, lines)
+            lps_from_local = _turn_tofind_walls(region, lps_from_local, lines)
             lines = trace(region, lps_from_local)
     if lines is None:
         return NotMeasured(reason="endplates not found")
-    lines = _between_walls(region, lps_from_local, lines)
+    lines = _betweenfind_walls(region, lps_from_local, lines)
     extent = _extent_along_axis(volume, segmentation, lps_from_local)
     covered = beside_cement(segmentation, lps_from_local, lines)
     sides = [(1.0, lines.top), (-1.0, lines.bottom)]
@@ -170,9 +117,10 @@ def fit_body(
             for side, z in sides
         ]
     superior, inferior = (
-        _fit_surface(lines, z, extent, without) for (_, z), without in zip(sides, covered, strict=True)
+        fit_surface(lines, z, extent, without | on_spurs(lines.x, lines.y, side * z, lines.half_extent_mm))
+        for (side, z), without in zip(sides, covered, strict=True)
     )
-    walls = _walls(region, lps_from_local, superior, inferior, lines)
+    walls = find_walls(region, lps_from_local, superior, inferior, lines)
     if walls is None:
         return NotMeasured(reason="anterior or posterior wall not found")
     body = _assemble(lps_from_local, superior, inferior, walls, lines.width_mm)
@@ -216,13 +164,13 @@ def _turn_to_endplates(lps_from_local: FloatArray, lines: Lines) -> FloatArray:
     return geometry.affine(rotated, geometry.apply(lps_from_local, middle))
 
 
-def _turn_to_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> FloatArray:
+def _turn_tofind_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> FloatArray:
     """Lean z in the sagittal plane to the mean direction of the anterior and posterior wall.
 
     A fracture tilts one endplate and with it the mean normal; the walls keep the body's own axis.
     """
-    superior, inferior = (_fit_surface(lines, z, LINE_SPACING_MM) for z in (lines.top, lines.bottom))
-    walls = _walls(region, lps_from_local, superior, inferior, lines)
+    superior, inferior = (fit_surface(lines, z, LINE_SPACING_MM) for z in (lines.top, lines.bottom))
+    walls = find_walls(region, lps_from_local, superior, inferior, lines)
     if walls is None or abs(walls.lean) > LARGEST_LEAN:
         return lps_from_local
     z_local = geometry.unit([0.0, walls.lean, 1.0])
@@ -230,10 +178,10 @@ def _turn_to_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> 
     return geometry.affine(rotated, lps_from_local[:3, 3])
 
 
-def _between_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> Lines:
+def _betweenfind_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> Lines:
     """The lines behind the front wall and before the back wall: what lies beyond is a spur of the rim."""
-    superior, inferior = (_fit_surface(lines, z, LINE_SPACING_MM) for z in (lines.top, lines.bottom))
-    walls = _walls(region, lps_from_local, superior, inferior, lines)
+    superior, inferior = (fit_surface(lines, z, LINE_SPACING_MM) for z in (lines.top, lines.bottom))
+    walls = find_walls(region, lps_from_local, superior, inferior, lines)
     if walls is None:
         return lines
     inside = (lines.y > walls.front_mm + WALL_CLEARANCE_MM) & (lines.y < walls.back_mm - WALL_CLEARANCE_MM)
@@ -242,67 +190,14 @@ def _between_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> 
     return replace(lines, x=lines.x[inside], y=lines.y[inside], top=lines.top[inside], bottom=lines.bottom[inside])
 
 
-def _fit_surface(
-    lines: Lines, z: FloatArray, voxel_extent_mm: float, without: npt.NDArray[np.bool_] | None = None
-) -> Surface:
-    """Smooth surface through the crossings; those ``without`` are left out, and the surface carried on over them."""
-    if without is not None and without.any():
-        lines, z = replace(lines, x=lines.x[~without], y=lines.y[~without]), z[~without]
-    plane_design = np.stack([lines.x, lines.y, np.ones_like(z)], axis=1)
-    plane, _ = robust_solve(plane_design, z)
-    design = monomials(lines.x / lines.half_extent_mm[0], lines.y / lines.half_extent_mm[1], SURFACE_DEGREE)
-    coefficients, scatter = robust_solve(design, z - plane_design @ plane, SURFACE_STIFFNESS * SURFACE_ROUGHNESS)
-    terms = powers(SURFACE_DEGREE)
-    for power, value in zip(((1, 0), (0, 1), (0, 0)), plane, strict=True):
-        scale = lines.half_extent_mm[0] ** power[0] * lines.half_extent_mm[1] ** power[1]
-        coefficients[terms.index(power)] += value * scale
-    independent = max(len(z) * LINE_SPACING_MM**2 / max(voxel_extent_mm, LINE_SPACING_MM) ** 2, len(terms) + 1.0)
-    sd = float(np.hypot(scatter * np.sqrt(len(terms) / independent), GRID_SHARE_OF_ERROR * voxel_extent_mm))
-    return Surface(coefficients=coefficients, scale_mm=lines.half_extent_mm, residual_mm=scatter, sd_mm=sd)
-
-
 def _extent_along_axis(volume: Volume | Grid, segmentation: Segmentation, lps_from_local: FloatArray) -> float:
     """Extent of a voxel along the body's axis (mm): of the CT or of the working grid, whichever is coarser."""
     native = np.abs(lps_from_local[:3, 2] @ volume.lps_from_index[:3, :3]).max()
     return float(max(native, segmentation.spacing_mm))
 
 
-def _walls(
-    region: Region, lps_from_local: FloatArray, superior: Surface, inferior: Surface, lines: Lines
-) -> _Walls | None:
-    """Anterior and posterior wall in the mid-sagittal plane.
-
-    The walls are crossed between the rims, on paths that keep their share of the height, and carried on to the
-    endplates by a parabola: the waist is seen, spurs at the rim are not.
-    """
-    y = np.arange(lines.y.min() - 8.0, lines.y.max() + 8.0, 0.5)
-    held = np.clip(y, lines.y.min(), lines.y.max())
-    top, bottom = superior(np.zeros_like(y), held), inferior(np.zeros_like(y), held)
-    share, offset = np.repeat(WALL_SHARES, len(WALL_OFFSETS_MM)), np.tile(WALL_OFFSETS_MM, len(WALL_SHARES))
-    z = (top + bottom) / 2 + share[:, None] * (top - bottom) / 2
-    points = np.stack([np.broadcast_to(offset[:, None], z.shape), np.broadcast_to(y, z.shape), z], axis=-1)
-    values = region.sample(lps_from_local, points)[:, None, :]
-    inside = values >= OUTLINE_PROBABILITY
-    first, last = np.argmax(inside, axis=2), len(y) - 1 - np.argmax(inside[:, :, ::-1], axis=2)
-    good = np.asarray(np.any(inside, axis=2)[:, 0] & (first[:, 0] > 0) & (last[:, 0] < len(y) - 1))
-    if np.count_nonzero(good) < 9:
-        return None
-    design = np.stack([np.ones_like(share), share, share**2], axis=1)[good]
-    fits = []
-    for inner, outer in ((first, first - 1), (last, last + 1)):
-        crossing = half_crossing(values, y, inner, outer)[:, 0][good]
-        fits.append(robust_solve(design, crossing)[0])
-    (front, front_lean, front_waist), (back, back_lean, back_waist) = fits
-    half_height = float(np.median(lines.top - lines.bottom)) / 2
-    return _Walls(
-        front_mm=float(front + front_waist),
-        back_mm=float(back + back_waist),
-        lean=float(front_lean + back_lean) / 2 / half_height,
-    )
-
-
 def _assemble(
-    lps_from_local: FloatArray, superior: Surface, inferior: Surface, walls: _Walls, width_mm: float
+    lps_from_local: FloatArray, superior: Surface, inferior: Surface, walls: Walls, width_mm: float
 ) -> BodyGeometry | NotMeasured:
     front, back = walls.front_mm, walls.back_mm
     depth = back - front

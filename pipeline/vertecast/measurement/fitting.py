@@ -12,6 +12,12 @@ from vertecast.geometry import FloatArray
 HUBER_SD: Final = 1.345
 """Residuals beyond this many SD lose weight: 95 % efficiency for normal errors (Huber, Robust Statistics, 1981)."""
 
+TUKEY_SD: Final = 4.685
+"""Residuals beyond this many SD have no weight: 95 % efficiency for normal errors (Beaton and Tukey, 1974)."""
+
+LOWER_SHARE: Final = 0.3
+"""Share of the values that is believed to lie no higher than the curve that is sought from below."""
+
 ROUNDS: Final = 6
 
 ROUGHNESS_SAMPLES: Final = 41
@@ -78,6 +84,46 @@ def robust_solve(design: FloatArray, values: FloatArray, penalty: FloatArray | N
         scatter = float(1.4826 * np.median(residual))
         weights = np.minimum(1.0, HUBER_SD * max(scatter, 1e-3) / np.maximum(residual, 1e-9))
     return coefficients, scatter
+
+
+def redescending_solve(design: FloatArray, values: FloatArray) -> tuple[FloatArray, float]:
+    """Least squares with Tukey's biweight, from the Huber solution: what lies far off has no say at all.
+
+    Args:
+        design: (n, m).
+        values: (n,).
+
+    Returns:
+        Coefficients (m,) and robust scatter (SD) of the residuals.
+    """
+    coefficients, scatter = robust_solve(design, values)
+    for _ in range(ROUNDS):
+        share = np.abs(values - design @ coefficients) / (TUKEY_SD * max(scatter, 1e-3))
+        weighted = design * (np.clip(1 - share**2, 0.0, None) ** 2)[:, None]
+        coefficients = _solved(design.T @ weighted, weighted.T @ values)
+        scatter = float(1.4826 * np.median(np.abs(values - design @ coefficients)))
+    return coefficients, scatter
+
+
+def solve_from_below(design: FloatArray, values: FloatArray, tolerance: float, penalty: FloatArray) -> FloatArray:
+    """Least squares through the lower part of the values: what rises above the fit loses its say, however much it is.
+
+    Args:
+        design: (n, m); its first column is constant.
+        values: (n,).
+        tolerance: Rise at which a value has half of its weight.
+        penalty: (m, m) matrix P; n c @ P @ c is added to the sum of squares of the coefficients c.
+
+    Returns:
+        Coefficients (m,).
+    """
+    rise = values - np.quantile(values, LOWER_SHARE)
+    coefficients: FloatArray = np.zeros(design.shape[1])
+    for _ in range(ROUNDS):
+        weighted = design / (1 + (np.clip(rise, 0.0, None) / tolerance) ** 4)[:, None]
+        coefficients = _solved(design.T @ weighted + len(values) * penalty, weighted.T @ values)
+        rise = values - design @ coefficients
+    return coefficients
 
 
 def _solved(normal: FloatArray, target: FloatArray) -> FloatArray:

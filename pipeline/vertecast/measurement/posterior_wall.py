@@ -16,9 +16,10 @@ from vertecast.images import Segmentation
 from vertecast.measurement.bone import Z95
 from vertecast.measurement.counting import are_adjacent
 from vertecast.measurement.crossings import CEMENT_REACH_MM, half_crossing
-from vertecast.measurement.endplates import GRID_SHARE_OF_ERROR, BodyGeometry
+from vertecast.measurement.endplates import BodyGeometry
 from vertecast.measurement.fitting import robust_solve
 from vertecast.measurement.outline import CEMENT_PROBABILITY, OUTLINE_PROBABILITY, Layout, cut_out
+from vertecast.measurement.surfaces import GRID_SHARE_OF_ERROR
 from vertecast.results import Measured, NotMeasured, Quantity
 
 STRIP_X_MM: Final = np.array([-4.0, -2.0, 0.0, 2.0, 4.0])

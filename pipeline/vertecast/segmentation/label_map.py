@@ -33,6 +33,9 @@ OUTLINE: Final = 0.5
 LEAST_ML: Final = 1.5
 """Smaller pieces under a label are slips of the brush."""
 
+RANK: Final[Mapping[str, int]] = {level.name: n for n, level in enumerate(CRANIAL_TO_CAUDAL)}
+"""Place of a named level from head to foot."""
+
 Labels: TypeAlias = npt.NDArray[Any]
 Share: TypeAlias = npt.NDArray[np.float32]
 Box: TypeAlias = tuple[slice, slice, slice]
@@ -102,7 +105,11 @@ def segment_label_map(mask: Mask, scheme: LabelScheme) -> Segmentation:
     found = sorted(_vertebrae(labels, part.lps_from_index, scheme, grid), key=_height_mm, reverse=True)
     if not found:
         raise UnsupportedError("the label map holds no vertebra of a size that could be measured")
-    _check_order([one.level for one in found])
+    # A vertebra that the edge cuts may show nothing but the tip of its spinous process, which hangs below its body.
+    whole = [one.level for one in found if not _touches_border(mask, one.voxels_lps_mm)]
+    _check_order(whole if len(whole) > 1 else [one.level for one in found])
+    if all(one.level in RANK for one in found):
+        found = sorted(found, key=lambda one: RANK[one.level])
     shape = grid[1]
     structure, instance = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
     probability = np.zeros(shape, dtype=np.float16)
@@ -239,10 +246,9 @@ def _height_mm(one: _Vertebra) -> float:
 
 def _check_order(levels: list[str]) -> None:
     """Raise `UnsupportedError` where a level stands below one that is caudal to it."""
-    rank: Mapping[str, int] = {level.name: n for n, level in enumerate(CRANIAL_TO_CAUDAL)}
-    known = [level for level in levels if level in rank]
+    known = [level for level in levels if level in RANK]
     for upper, lower in pairwise(known):
-        if rank[upper] >= rank[lower]:
+        if RANK[upper] >= RANK[lower]:
             raise UnsupportedError(
                 f"{upper} lies above {lower}: the map is numbered otherwise (choose other --labels), or upside down"
             )
