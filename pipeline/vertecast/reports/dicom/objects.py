@@ -43,7 +43,7 @@ def build_objects(
     read = [(image, image.source.read()) for image in images]
     headers = [(image, found) for image, found in read if found and all(map(can_take_results, found))]
     if headers and len(headers) == len(read):
-        yield "sr.dcm", structured_report(report, source_study([one for _, found in headers for one in found]))
+        yield "sr.dcm", structured_report(report, source_study(headers))
     for number, (image, found) in enumerate(headers, start=1):
         segmentation = build_segmentation(image, found, number)
         if segmentation is not None:
