@@ -17,7 +17,7 @@ import numpy as np
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
 from vertecast.errors import OutputError
 from vertecast.images import HeightMap, Mask, MeasuredImage, Volume
-from vertecast.reports import document, index, labels, page, pictures, printing, summary
+from vertecast.reports import colour_tables, document, index, labels, page, pictures, printing, summary
 from vertecast.reports.films import MeasuredFilm, render_films
 from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.reports.height_maps import render_height_maps
@@ -27,6 +27,7 @@ REPORT_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
 PDF_NAME: Final = "report.pdf"
 LABELS_NAME: Final = "labels_1.nii.gz"
+FHIR_NAME: Final = "fhir.json"
 FILM_LABELS_NAME: Final = "labels_{number}.png"
 """Labels of the n-th measured film, numbered like its picture ``film_<n>``."""
 FILM_NUMBERS: Final = {CEMENT_INSIDE_LABEL: 1, CEMENT_LEAKED_LABEL: 2, METAL_LABEL: 3}
@@ -39,9 +40,10 @@ _OWN_PATTERNS: Final = (
     "sr.dcm",
     "seg_*.dcm",
     "capture_*.dcm",
-    "fhir.json",
+    FHIR_NAME,
     "labels_*.nii.gz",
     "labels_*.png",
+    *colour_tables.TABLES,
     IMAGES_FOLDER,
 )
 
@@ -98,10 +100,12 @@ def write_study(
         for number, film in enumerate(films, start=1):
             _write_film_labels(film, fresh / FILM_LABELS_NAME.format(number=number))
         (fresh / PAGE_NAME).write_text(page.write_page(report, shown), encoding="utf-8")
+            colour_tables.write_colour_tables(label_mask, report, fresh)
         (fresh / REPORT_NAME).write_text(_json_text(content), encoding="utf-8")
         printed = printing.print_report(report, shown) if printing.can_print() else None
         if printed is not None:
             (fresh / PDF_NAME).write_bytes(printed.pdf)
+        _write_fhir(report, fresh / FHIR_NAME)
         if dicom_images:
             _write_objects(report, dicom_images, shown, printed, fresh)
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
@@ -125,6 +129,13 @@ def _write_film_labels(film: MeasuredFilm, path: Path) -> None:
     """Write the labels of a film (rows, columns) as 8-bit grey PNG; its text chunks say of which series and frame."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
+def _write_fhir(report: StudyReport, path: Path) -> None:
+    # The table of content items that it shares with the structured report loads highdicom, which takes a second.
+    from vertecast.reports.fhir.bundle import study_bundle
+
+    path.write_text(json.dumps(study_bundle(report), ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
 
     series_instance_uid, radiograph, film_labels = film.series_instance_uid, film.radiograph, film.labels
     numbers = np.zeros(256, dtype=np.uint8)
