@@ -242,4 +242,4 @@ def test_any_outline_stays_within_half_a_pixel_of_the_edge(pixels: set[tuple[int
     mask[tuple(np.array(sorted(pixels)).T)] = True
     for polygon in outlines(np.argwhere(mask)):
         assert np.array_equal(polygon[0], polygon[-1])
-        assert away_px(polygon + 0.5, edge_px(mask)) <= 0.5
+        assert away_px(polygon + 0.5, edge_px(mask)) <= HALF_A_PIXEL

@@ -7,9 +7,10 @@ frame for every slice, whose pixels are numbers of segments: quicker to read, on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from highdicom.color import CIELabColor
 from highdicom.content import AlgorithmIdentificationSequence
 from highdicom.seg import SegmentDescription
@@ -60,8 +61,12 @@ def build_segmentation(
         return None
     is_label_map = kind == "labelmap"
     shape = image.labels.shape if image.labels.ndim == 3 else (*image.labels.shape[::-1], 1)
-    frames = list((_label_frames if is_label_map else _frames)(segments, rows=shape[1], columns=shape[0]))
-    pixels = (_bytes if is_label_map else _packed)(frames, rows=shape[1], columns=shape[0])
+    if is_label_map:
+        frames = list(_label_frames(segments, rows=shape[1], columns=shape[0]))
+        pixels = _bytes(frames)
+    else:
+        frames = list(_frames(segments))
+        pixels = _packed(frames, rows=shape[1], columns=shape[0])
     source = str(headers[0].SOPInstanceUID) if image.lps_from_index is None else ""
     result = ResultObject(
         headers[0],
@@ -86,7 +91,7 @@ def tracking_uid(study_instance_uid: str, series_instance_uid: str, segment: Seg
     return result_uid(study_instance_uid, "tracking", series_instance_uid, segment.label)
 
 
-def _frames(segments: Sequence[Segment], *, rows: int, columns: int) -> Iterator[Frame]:
+def _frames(segments: Sequence[Segment]) -> Iterator[Frame]:
     """The frames that are not empty, segment by segment, slice by slice."""
     for number, segment in enumerate(segments, start=1):
         for k in range(segment.voxels.shape[2]):
@@ -99,7 +104,7 @@ def _frames(segments: Sequence[Segment], *, rows: int, columns: int) -> Iterator
 def _label_frames(segments: Sequence[Segment], *, rows: int, columns: int) -> Iterator[Frame]:
     """A frame of segment numbers for each slice that shows one; later segments lie over earlier ones."""
     kind = np.uint8 if len(segments) <= np.iinfo(np.uint8).max else np.uint16
-    slices: dict[int, np.ndarray] = {}
+    slices: dict[int, npt.NDArray[np.unsignedinteger[Any]]] = {}
     for number, segment in enumerate(segments, start=1):
         left, top, first = segment.first
         width, height, depth = segment.voxels.shape
@@ -112,7 +117,7 @@ def _label_frames(segments: Sequence[Segment], *, rows: int, columns: int) -> It
         yield Frame(segment=None, slice_index=k, pixels=slices[k], corner=(0, 0))
 
 
-def _bytes(frames: Sequence[Frame], *, rows: int, columns: int) -> bytes:
+def _bytes(frames: Sequence[Frame]) -> bytes:
     """All frames of a label map one after the other, lowest byte first, of even length."""
     stream = b"".join(frame.pixels.astype(frame.pixels.dtype.newbyteorder("<")).tobytes() for frame in frames)
     return stream + b"\0" * (len(stream) % 2)

@@ -28,13 +28,13 @@ class Frame:
     Attributes:
         segment: Its segment, from 1; None where the pixels say of each which segment it is.
         slice_index: Slice of the image.
-        pixels: The box round what the frame shows (rows, columns).
+        pixels: The box round what the frame shows (rows, columns): True, or the number of the segment, where it is.
         corner: First row and column of the box.
     """
 
     segment: int | None
     slice_index: int
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.generic]
     corner: tuple[int, int]
 
 
