@@ -128,6 +128,14 @@ def test_a_study_that_is_no_dicom_has_its_name(case) -> None:
     Bundle.model_validate(made)
 
 
+def test_the_device_is_one_for_all_studies_and_another_with_other_weights(case, bundle: dict[str, Any]) -> None:
+    (here,) = resources(bundle, "Device")
+    (elsewhere,) = resources(study_bundle(replace(case.report, study_instance_uid="1.2")), "Device")
+    (older,) = resources(study_bundle(replace(case.report, models=())), "Device")
+    assert here == elsewhere
+    assert here["id"] != older["id"]
+
+
 def test_text_of_the_report_cannot_break_the_narrative(case) -> None:
     (diagnostic,) = resources(study_bundle(replace(case.report, warnings=("a < b & c",))), "DiagnosticReport")
     assert "<li>a &lt; b &amp; c</li>" in diagnostic["text"]["div"]

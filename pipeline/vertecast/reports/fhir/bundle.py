@@ -90,19 +90,20 @@ def study_bundle(report: StudyReport) -> Resource:
     }
 
 
-def _id(study: str, what: str) -> str:
-    return str(result_uuid(study, "fhir", what))
+def _id(owner: str, *what: str) -> str:
+    return str(result_uuid(owner, "fhir", *what))
 
 
 def _device(report: StudyReport) -> Resource:
-    """The program, with the weights that took part."""
+    """The program with the weights that took part: one resource, with one ``id``, in the bundles of all studies."""
+    names = [f"{model.name} {model.version} {model.sha256}" for model in report.models]
     weights = [
         {"type": {"text": "weights"}, "component": {"value": model.name}, "value": f"{model.version} ({model.sha256})"}
         for model in report.models
     ]
     return present(
         resourceType="Device",
-        id=_id(report.study_instance_uid, "device"),
+        id=_id(MANUFACTURER, "device", __version__, *names),
         meta=_META,
         manufacturer=MANUFACTURER,
         deviceName=[{"name": MANUFACTURER, "type": "model-name"}],
