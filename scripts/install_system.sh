@@ -4,7 +4,7 @@
 #   libgomp1                                        the OpenMP library that compiled Python packages link against
 #   libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core    report.pdf: text layout and a typeface
 # "install_system.sh test" adds what the tests judge DICOM objects with:
-#   dcmtk dicom3tools orthanc                       tools and an archive, validators, another archive
+#   dcmtk dicom3tools orthanc orthanc-dicomweb      tools and an archive, validators, another archive and its DICOMweb
 # Nothing is installed where everything is there already, so that neither apt nor root is needed then.
 set -eu
 
@@ -33,6 +33,7 @@ if [ "${1:-}" = test ]; then
     has_program dcmqrscp || missing="$missing dcmtk"
     has_program dciodvfy || missing="$missing dicom3tools"
     has_program Orthanc || missing="$missing orthanc"
+    [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
 fi
 
 if [ -n "$missing" ]; then

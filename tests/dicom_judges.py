@@ -38,17 +38,27 @@ def frames_of(segmentation: Dataset) -> np.ndarray:
     return bits[: count * rows * columns].reshape(count, rows, columns).astype(bool)
 
 
+def label_frames_of(segmentation: Dataset) -> np.ndarray:
+    """Frames (n, rows, columns) of a LABELMAP segmentation with up to 255 segments, from its bytes."""
+    count, rows, columns = segmentation.NumberOfFrames, segmentation.Rows, segmentation.Columns
+    return np.frombuffer(segmentation.PixelData, np.uint8)[: count * rows * columns].reshape(count, rows, columns)
+
+
 def segment_points_lps_mm(segmentation: Dataset) -> dict[str, np.ndarray]:
     """Centres (n, 3) of the pixels of every segment in LPS mm by PS3.3 C.7.6.2.1.1, from the object alone."""
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     directions = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
     row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
     labels = {item.SegmentNumber: item.SegmentLabel for item in segmentation.SegmentSequence}
+    is_label_map = segmentation.SegmentationType == "LABELMAP"
+    frames = label_frames_of(segmentation) if is_label_map else frames_of(segmentation)
     points: dict[str, list[np.ndarray]] = {}
-    for frame, own in zip(frames_of(segmentation), segmentation.PerFrameFunctionalGroupsSequence, strict=True):
-        rows, columns = np.nonzero(frame)
+    for frame, own in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
         position = np.array(own.PlanePositionSequence[0].ImagePositionPatient, float)
-        place = position + np.outer(columns * column_mm, directions[0]) + np.outer(rows * row_mm, directions[1])
-        label = labels[own.SegmentIdentificationSequence[0].ReferencedSegmentNumber]
-        points.setdefault(label, []).append(place)
+        for number in np.unique(frame[frame > 0]):
+            rows, columns = np.nonzero(frame == number)
+            place = position + np.outer(columns * column_mm, directions[0]) + np.outer(rows * row_mm, directions[1])
+            if not is_label_map:
+                number = own.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+            points.setdefault(labels[number], []).append(place)
     return {label: np.concatenate(found) for label, found in points.items()}

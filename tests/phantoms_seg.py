@@ -9,6 +9,7 @@ import numpy as np
 from phantoms_dicom import grid, only_series
 from vertecast import geometry
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, METAL_LABEL, Compartment, Level
+from vertecast.config import SegmentationType
 from vertecast.dicom.ct import read_ct
 from vertecast.dicom.source_images import ct_source
 from vertecast.images import MeasuredImage, Piece, Volume
@@ -54,8 +55,14 @@ def truth_lps_mm(volume: Volume, labels: np.ndarray, pieces: tuple[Piece, ...]) 
     return {name: geometry.apply(volume.lps_from_index, voxels) for name, voxels in index.items()}
 
 
-def segmented(folder: Path):
-    """The segmentation of the only CT of a folder, read back, with its volume and the truth."""
+def covered(truth: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The truth where each voxel belongs to one structure: cement lies over its body."""
+    body, cement = ({tuple(point): None for point in truth[name]} for name in ("L1 vertebral body", "L1 cement"))
+    return truth | {"L1 vertebral body": np.array([point for point in body if point not in cement])}
+
+
+def segmented(folder: Path, kind: SegmentationType = "binary"):
+    """The segmentation of the only CT of a folder, its file, with its volume and the truth."""
     series = only_series(folder)
     ct = read_ct(series)
     labels, pieces = painted(ct.volume)
@@ -68,7 +75,7 @@ def segmented(folder: Path):
         lps_from_index=ct.volume.lps_from_index,
         source=source,
     )
-    segmentation = build_segmentation(image, source.read(), 1)
+    segmentation = build_segmentation(image, source.read(), 1, kind)
     assert segmentation is not None
     path = folder.parent / "seg.dcm"
     segmentation.save_as(path, enforce_file_format=True)

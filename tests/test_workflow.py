@@ -123,7 +123,7 @@ def test_films_of_one_series_say_which_image_their_points_lie_in(tmp_path: Path)
     images = [vertebra.image for vertebra in result.report.vertebrae]
     uids = [first.SOPInstanceUID] * 3 + [second.SOPInstanceUID] * 3
     assert images == [ImageReference(sop_instance_uid=uid, frame_number=1) for uid in uids]
-    source = source_study([header for image in result.dicom_images for header in image.source.read()])
+    source = source_study((image, image.source.read()) for image in result.dicom_images)
     assert {image.sop_instance_uid for image in source.images} == set(uids)
     assert source.header.StudyInstanceUID == first.StudyInstanceUID
     assert source.header.AccessionNumber == "", "an absent element of the study module is there, empty"

@@ -13,6 +13,7 @@ from vertecast.anatomy import Level
 from vertecast.errors import ConfigurationError
 
 Phase: TypeAlias = Literal["auto", "pre", "intra", "post"]
+SegmentationType: TypeAlias = Literal["binary", "labelmap"]
 
 MAX_PASSES: Final = 2
 """The image, and the image mirrored left to right: other flips show the networks what they were never trained on."""
@@ -74,6 +75,17 @@ class CementOptions(_Options):
     minimum_hu: float = Field(default=700.0, ge=200.0, le=3000.0)
 
 
+class DicomOptions(_Options):
+    """What the DICOM objects look like.
+
+    Attributes:
+        segmentation: "binary" (Segmentation Storage, read by most programs; structures overlap) or "labelmap"
+            (Label Map Segmentation Storage of DICOM 2024c: smaller, each pixel in one structure).
+    """
+
+    segmentation: SegmentationType = "binary"
+
+
 class BatchOptions(_Options):
     """How many studies are analysed at the same time, each in a process of its own."""
 
@@ -86,6 +98,7 @@ class Config(_Options):
     analysis: AnalysisOptions = AnalysisOptions()
     segmentation: SegmentationOptions = SegmentationOptions()
     cement: CementOptions = CementOptions()
+    dicom: DicomOptions = DicomOptions()
     batch: BatchOptions = BatchOptions()
 
     def with_overrides(self, overrides: Mapping[str, Mapping[str, Any]]) -> Config:

@@ -232,6 +232,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
                 films=result.films,
                 strips=[film.strip for film in result.films if film.strip is not None],
                 dicom_images=result.dicom_images,
+                dicom=job.config.dicom,
             )
             (job.folder / FINGERPRINT_NAME).write_text(fingerprint + "\n", encoding="ascii")
     except BundleError:

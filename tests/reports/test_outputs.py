@@ -28,10 +28,13 @@ def test_a_study_is_written_whole(case, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "1.2.3"
     written = outputs.write_study(case.report, case.volume, case.labels, folder)
     assert written == (
+        "fhir.json",
         "images/coronal.png",
         "images/level_L1.png",
         "images/sagittal.png",
+        "labels_1.ctbl",
         "labels_1.nii.gz",
+        "labels_1_itksnap.txt",
         "report.html",
         "report.json",
         "report.pdf",
@@ -43,7 +46,12 @@ def test_a_study_is_written_whole(case, tmp_path: Path) -> None:
 
 
 def test_without_image_and_labels_there_is_still_a_report(case, tmp_path: Path) -> None:
-    assert outputs.write_study(case.report, None, None, tmp_path / "x") == ("report.html", "report.json", "report.pdf")
+    assert outputs.write_study(case.report, None, None, tmp_path / "x") == (
+        "fhir.json",
+        "report.html",
+        "report.json",
+        "report.pdf",
+    )
 
 
 def test_an_earlier_report_is_replaced_and_notes_beside_it_are_kept(case, tmp_path: Path) -> None:
@@ -51,7 +59,7 @@ def test_an_earlier_report_is_replaced_and_notes_beside_it_are_kept(case, tmp_pa
     outputs.write_study(case.report, None, case.labels, folder)
     (folder / "notes.txt").write_text("mine")
     outputs.write_study(replace(case.report, warnings=("again",)), None, None, folder)
-    assert entries(folder) == {"notes.txt", "report.html", "report.json", "report.pdf"}
+    assert entries(folder) == {"notes.txt", "fhir.json", "report.html", "report.json", "report.pdf"}
     assert json.loads((folder / "report.json").read_text())["warnings"] == ["again"]
     assert entries(tmp_path) == {"x"}
 
@@ -161,3 +169,32 @@ def test_a_sum_with_an_unmeasured_part_is_unmeasured(case, tmp_path: Path) -> No
         row = next(row for row in csv.DictReader(file) if row["level"] == "L1")
     assert row["leak_volume_ml"] == ""
     assert "leak_volume_ml: streaks" in row["not_measured"]
+
+
+UNITS = {"_mm": "mm", "_mm2": "mm2", "_ml": "mL", "_deg": "deg", "_hu": "HU"}
+WORDS = {
+    "study_instance_uid", "series_instance_uid", "phase", "level", "level_source", "reference_method",
+    "reference_levels", "deformity", "leak_compartments", "not_measured",
+}  # fmt: skip
+
+
+def test_the_documented_columns_are_those_written(case, tmp_path: Path, repository: Path) -> None:
+    text = (repository / "docs" / "outputs.md").read_text(encoding="utf-8")
+    section = text.split("## summary.csv")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "| `" in line]
+    documented = {name.strip("`"): (unit, meaning) for name, unit, meaning in rows}
+    study = StudyRun(study_instance_uid="1", directory="a", status="analyzed", report=case.report)
+    outputs.write_run(tmp_path, RunSummary(studies=(study,), started=""))
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        written = next(csv.reader(file))
+    assert list(documented) == written
+    for name, (unit, meaning) in documented.items():
+        assert meaning == COLUMNS[name]
+        suffix = next((end for end in UNITS if name.endswith(end)), None)
+        assert unit == (UNITS[suffix] if suffix else "–" if name in WORDS else "1"), name
+
+
+def test_every_file_of_a_study_is_documented(case, tmp_path: Path, repository: Path) -> None:
+    text = (repository / "docs" / "outputs.md").read_text(encoding="utf-8")
+    for name in outputs.write_study(case.report, case.volume, case.labels, tmp_path / "x"):
+        assert f"`{name}`" in text or name.startswith("images/"), name

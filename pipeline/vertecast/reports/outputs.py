@@ -15,9 +15,10 @@ from typing import Final
 import numpy as np
 
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
+from vertecast.config import DicomOptions
 from vertecast.errors import OutputError
 from vertecast.images import HeightMap, Mask, MeasuredImage, Volume
-from vertecast.reports import document, index, labels, page, pictures, printing, summary
+from vertecast.reports import colour_tables, document, index, labels, page, pictures, printing, summary
 from vertecast.reports.films import MeasuredFilm, render_films
 from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.reports.height_maps import render_height_maps
@@ -26,21 +27,23 @@ from vertecast.results import StudyReport
 REPORT_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
 PDF_NAME: Final = "report.pdf"
+FHIR_NAME: Final = "fhir.json"
 LABELS_NAME: Final = "labels_1.nii.gz"
 FILM_LABELS_NAME: Final = "labels_{number}.png"
 """Labels of the n-th measured film, numbered like its picture ``film_<n>``."""
 FILM_NUMBERS: Final = {CEMENT_INSIDE_LABEL: 1, CEMENT_LEAKED_LABEL: 2, METAL_LABEL: 3}
 """Numbers in the label pictures of films: cement inside a body's outline, cement outside, metal."""
 IMAGES_FOLDER: Final = "images"
-"""Place kept for later: fhir.json."""
+_AS_USUAL: Final = DicomOptions()
 _OWN_PATTERNS: Final = (
     "report.*",
     "report_pdf.dcm",
     "sr.dcm",
     "seg_*.dcm",
     "capture_*.dcm",
-    "fhir.json",
+    FHIR_NAME,
     "labels_*.nii.gz",
+    *colour_tables.TABLES,
     "labels_*.png",
     IMAGES_FOLDER,
 )
@@ -56,6 +59,7 @@ def write_study(
     films: Sequence[MeasuredFilm] = (),
     strips: Sequence[Filmstrip] = (),
     dicom_images: Sequence[MeasuredImage] = (),
+    dicom: DicomOptions = _AS_USUAL,
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -72,6 +76,7 @@ def write_study(
         strips: A few frames of each cine.
         dicom_images: What came from DICOM, the CT first: structured report, segmentations, pictures
             and PDF go back into its study.
+        dicom: What these objects look like.
 
     Returns:
         Names of the files written, relative to ``directory``.
@@ -95,30 +100,40 @@ def write_study(
             (fresh / IMAGES_FOLDER / f"{name}.png").write_bytes(picture.png)
         if label_mask is not None:
             labels.write_nifti(label_mask, fresh / LABELS_NAME)
+            colour_tables.write_colour_tables(label_mask, report, fresh)
         for number, film in enumerate(films, start=1):
             _write_film_labels(film, fresh / FILM_LABELS_NAME.format(number=number))
         (fresh / PAGE_NAME).write_text(page.write_page(report, shown), encoding="utf-8")
         (fresh / REPORT_NAME).write_text(_json_text(content), encoding="utf-8")
+        _write_fhir(report, fresh / FHIR_NAME)
         printed = printing.print_report(report, shown) if printing.can_print() else None
         if printed is not None:
             (fresh / PDF_NAME).write_bytes(printed.pdf)
         if dicom_images:
-            _write_objects(report, dicom_images, shown, printed, fresh)
+            _write_objects(fresh, report, dicom_images, shown, printed, dicom)
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
 
 
 def _write_objects(
+    folder: Path,
     report: StudyReport,
     images: Sequence[MeasuredImage],
     shown: pictures.Pictures,
     printed: printing.PrintedReport | None,
-    folder: Path,
+    options: DicomOptions,
 ) -> None:
     # highdicom takes a second to load, which a study without DICOM need not pay
     from vertecast.reports.dicom.objects import build_objects
 
-    for name, item in build_objects(report, images, shown, printed):
+    for name, item in build_objects(report, images, shown, printed, options):
         item.save_as(folder / name, enforce_file_format=True)
+
+
+def _write_fhir(report: StudyReport, path: Path) -> None:
+    # The table of content items that it shares with the structured report loads highdicom, which takes a second.
+    from vertecast.reports.fhir.bundle import study_bundle
+
+    path.write_text(json.dumps(study_bundle(report), ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _write_film_labels(film: MeasuredFilm, path: Path) -> None:

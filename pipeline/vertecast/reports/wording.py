@@ -159,6 +159,11 @@ def summary(report: StudyReport) -> tuple[str, ...]:
     return (*lines, *deformity_sentences(report), *_unseen_leaks(report))
 
 
+def first_sentences(report: StudyReport) -> tuple[str, ...]:
+    """What a reader wants first, as plain sentences: "L1: wedge fracture, 34 % anterior loss (31–37), Genant 2."."""
+    return (*(f"{sentence.level}: {sentence.text}." for sentence in headline(report)), *summary(report))
+
+
 def deformity_sentences(report: StudyReport) -> tuple[str, ...]:
     """ "Spinal deformity index 5 (4–7) from 8 of the 13 levels T4 to L4: a partial sum."; one per series."""
     several = len(report.deformity_indices) > 1

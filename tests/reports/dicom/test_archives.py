@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from vertecast.reports.dicom.pdf import build_pdf
 from vertecast.reports.drawing import png_bytes
 from vertecast.reports.pictures import Picture
 
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+DICOM_JSON = {"Accept": "application/dicom+json"}
 PATIENCE_S = 60
 """Longest wait for an archive to come up on a busy machine."""
 
@@ -84,8 +86,9 @@ class Rest:
         # No proxy of the environment stands between the test and its own archive.
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def __call__(self, path: str, data: bytes | None = None) -> bytes:
-        with self.opener.open(f"{self.url}{path}", data, timeout=PATIENCE_S) as response:
+    def __call__(self, path: str, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+        request = urllib.request.Request(f"{self.url}{path}", data, dict(headers or {}))
+        with self.opener.open(request, timeout=PATIENCE_S) as response:
             return bytes(response.read())
 
     def json(self, path: str, data: bytes | None = None) -> Any:
@@ -104,7 +107,7 @@ def orthanc(tmp_path: Path) -> Iterator[tuple[Rest, int]]:
     http, dicom = free_port(), free_port()
     settings = {
         "StorageDirectory": str(tmp_path / "db"), "IndexDirectory": str(tmp_path / "db"), "HttpPort": http,
-        "DicomPort": dicom, "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "Plugins": [],
+        "DicomPort": dicom, "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "Plugins": [str(DICOMWEB)],
         "DicomAlwaysAllowEcho": True, "DicomAlwaysAllowStore": True, "Name": "test",
     }  # fmt: skip
     config = tmp_path / "orthanc.json"
@@ -141,6 +144,40 @@ def test_orthanc_takes_the_objects_from_the_network(
         (found,) = rest.json("/tools/find", query)
         (tmp_path / "back.dcm").write_bytes(rest(f"/instances/{found}/file"))
         assert dcmread(tmp_path / "back.dcm") == sent
+
+
+def multipart(paths: list[Path], boundary: str) -> bytes:
+    """The body of a STOW-RS request (PS3.18 10.5): each object as it lies in its file."""
+    parts = [
+        f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + path.read_bytes() + b"\r\n"
+        for path in paths
+    ]
+    return b"".join([*parts, f"--{boundary}--\r\n".encode()])
+
+
+def test_orthanc_takes_every_object_by_stow_and_finds_and_returns_it_by_dicomweb(
+    orthanc: tuple[Rest, int], objects: list[Path], tmp_path: Path
+) -> None:
+    rest, _ = orthanc
+    (tmp_path / "ct").mkdir()
+    label_map, _, _ = segmented(save(ct_slices(grid(OBLIQUE)), tmp_path / "ct" / "slices"), "labelmap")
+    paths = [*objects, label_map]
+    kind = 'multipart/related; type="application/dicom"; boundary=border'
+    answer = json.loads(rest("/dicom-web/studies", multipart(paths, "border"), {**DICOM_JSON, "Content-Type": kind}))
+    assert "Value" not in answer.get("00081198", {}), "no object failed"
+    assert len(answer["00081199"]["Value"]) == len(paths)
+    for path in paths:
+        sent = dcmread(path)
+        (found,) = json.loads(rest(f"/dicom-web/instances?SOPInstanceUID={sent.SOPInstanceUID}", headers=DICOM_JSON))
+        assert found["0020000D"]["Value"] == [sent.StudyInstanceUID]
+        assert found["00080060"]["Value"] == [sent.Modality]
+        place = f"studies/{sent.StudyInstanceUID}/series/{sent.SeriesInstanceUID}/instances/{sent.SOPInstanceUID}"
+        wanted = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+        body = rest(f"/dicom-web/{place}", headers=wanted)
+        header, content = body.split(b"\r\n\r\n", 1)
+        boundary = header.split(b"\r\n")[0]
+        (tmp_path / "back.dcm").write_bytes(content[: content.rindex(b"\r\n" + boundary)])
+        assert dcmread(tmp_path / "back.dcm") == sent, path
 
 
 def test_a_second_archive_finds_and_returns_them(objects: list[Path], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pydicom import Dataset, dcmread
 from dicom_judges import complaints, entity_complaints
 from fakes import SECRET_NAME, BlockFilmSegmenter, BlockSegmenter, write_dicom, write_film
 from phantoms_xray import projection, save_one
-from vertecast.config import Config
+from vertecast.config import Config, DicomOptions
 from vertecast.dicom.discover import StudyFiles, find_studies
 from vertecast.images import OWN_RESULT
 from vertecast.reports import outputs, printing
@@ -48,7 +48,7 @@ def analyzed(folder: Path) -> StudyResult:
     return analyze_study(study, Config(), BlockSegmenter(), BlockFilmSegmenter)
 
 
-def written(result: StudyResult, folder: Path) -> list[Path]:
+def written(result: StudyResult, folder: Path, options: DicomOptions | None = None) -> list[Path]:
     """The DICOM objects of a study."""
     names = outputs.write_study(
         result.report,
@@ -57,6 +57,7 @@ def written(result: StudyResult, folder: Path) -> list[Path]:
         folder,
         films=result.films,
         dicom_images=result.dicom_images,
+        dicom=options or DicomOptions(),
     )
     return [folder / name for name in names if name.endswith(".dcm")]
 
@@ -156,6 +157,7 @@ def test_what_is_burned_into_a_film_is_told_of_its_picture(told: str | None, sai
     assert dcmread(objects["capture_1.dcm"]).get("BurnedInAnnotation") == said
     segmentation = dcmread(objects["seg_1.dcm"])
     assert [item.SegmentLabel for item in segmentation.SegmentSequence] == [f"V{n} vertebral body" for n in (1, 2, 3)]
+    assert str(dcmread(objects["sr.dcm"])).count("'POLYLINE'") == 3, "each body is outlined"
     assert all(complaints(path) == [] for path in objects.values())
     assert entity_complaints([source, *objects.values()]) == []
 
@@ -170,6 +172,15 @@ def test_a_film_of_a_hip_protocol_without_orientation_gives_sound_objects(tmp_pa
     assert len(objects) == 4
     assert [complaint for path in objects for complaint in complaints(path)] == []
     assert dcmread(tmp_path / "out" / "capture_1.dcm").BodyPartExamined == "SPINE"
+
+
+def test_segmentations_are_label_maps_where_the_configuration_says_so(tmp_path: Path) -> None:
+    write_block_film(tmp_path)
+    result = analyzed(tmp_path / "film")
+    written(result, tmp_path / "out", DicomOptions(segmentation="labelmap"))
+    segmentation = dcmread(tmp_path / "out" / "seg_1.dcm")
+    assert (segmentation.SegmentationType, segmentation.NumberOfFrames) == ("LABELMAP", 1)
+    assert [item.SegmentNumber for item in segmentation.SegmentSequence] == [0, 1, 2, 3]
 
 
 def test_a_study_without_uids_of_its_own_gives_no_objects(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from pydicom import dcmread
 from scipy.spatial import cKDTree
 
-from dicom_judges import complaints, frames_of, segment_points_lps_mm
+from dicom_judges import complaints, frames_of, label_frames_of, segment_points_lps_mm
 from phantoms_dicom import SPACING_MM, ct_slices, enhanced_ct, found, grid, only_series, save
-from phantoms_seg import GRIDS, OBLIQUE, painted, segmented
+from phantoms_seg import GRIDS, OBLIQUE, covered, painted, segmented
 from phantoms_xray import film, projection, save_one
 from vertecast import geometry
 from vertecast.anatomy import METAL_LABEL
@@ -52,6 +52,42 @@ def test_every_frame_refers_to_the_slice_it_lies_on(name: str, tmp_path: Path) -
     (referenced,) = segmentation.ReferencedSeriesSequence
     assert referenced.SeriesInstanceUID == slices[0].SeriesInstanceUID
     assert {one.ReferencedSOPInstanceUID for one in referenced.ReferencedInstanceSequence} <= set(along_mm)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_label_map_has_every_voxel_in_one_segment_at_its_place(name: str, tmp_path: Path) -> None:
+    slices = ct_slices(GRIDS[name])
+    path, volume, truth = segmented(save(slices, tmp_path / "ct"), "labelmap")
+    segmentation = dcmread(path)
+    found_mm = segment_points_lps_mm(segmentation)
+    expected = covered(truth)
+    assert set(found_mm) == set(expected)
+    for label, points in expected.items():
+        assert len(found_mm[label]) == len(points), label
+        far_mm = max(cKDTree(found_mm[label]).query(points)[0].max(), cKDTree(points).query(found_mm[label])[0].max())
+        assert far_mm < 0.5 * volume.spacing_mm.min() * 0.1, (label, far_mm)
+    assert (segmentation.SegmentationType, segmentation.SegmentsOverlap) == ("LABELMAP", "NO")
+    assert segmentation.file_meta.MediaStorageSOPClassUID == segmentation.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"
+    assert segmentation.PixelPaddingValue == segmentation.SegmentSequence[0].SegmentNumber == 0
+    positions = [
+        own.PlanePositionSequence[0].ImagePositionPatient for own in segmentation.PerFrameFunctionalGroupsSequence
+    ]
+    assert len({tuple(position) for position in positions}) == len(positions), "one frame for each slice"
+
+
+def test_another_reader_reads_a_label_map(tmp_path: Path) -> None:
+    """highdicom writes such objects itself; here it only reads."""
+    from highdicom.seg import segread
+
+    path, _, truth = segmented(save(ct_slices(GRIDS["oblique"]), tmp_path / "ct"), "labelmap")
+    read = segread(path)
+    assert read.segmentation_type.value == "LABELMAP"
+    volume = read.get_volume(combine_segments=True, skip_overlap_checks=True)
+    counts = {
+        read.get_segment_description(number).segment_label: int((volume.array == number).sum())
+        for number in read.segment_numbers
+    }
+    assert counts == {name: len(points) for name, points in covered(truth).items()}
 
 
 def test_frames_of_an_enhanced_ct_are_named(tmp_path: Path) -> None:
@@ -128,6 +164,11 @@ def test_a_film_is_segmented_pixel_by_pixel(modality: str, tmp_path: Path) -> No
     assert reference.get("ReferencedFrameNumber") == (4 if modality == "XA" else None)
     assert list(read.PatientOrientation) == ["A", "F"]
     assert complaints(tmp_path / "seg.dcm") == []
+    label_map = build_segmentation(image, source.read(), 1, "labelmap")
+    assert np.array_equal(label_frames_of(label_map), np.where(labels > 0, 2, body)[None])
+    assert label_map.SOPInstanceUID != read.SOPInstanceUID
+    (own,) = label_map.PerFrameFunctionalGroupsSequence
+    assert "SegmentIdentificationSequence" not in own
 
 
 def test_an_empty_image_gives_no_object(tmp_path: Path) -> None:

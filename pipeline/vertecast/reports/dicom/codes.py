@@ -1,8 +1,8 @@
-"""Every coded concept of the DICOM outputs, in one table: standard codes first, one private scheme for the rest.
+"""Every coded concept of the DICOM and FHIR outputs, in one table: standard codes, and one private scheme for the rest.
 
-Sources: the context groups and definitions of PS3.16 (schemes ``DCM``, ``SCT`` = SNOMED CT, ``UCUM`` for units). What
-they do not name (height loss, Genant grade, bone cement, leaks, ...) is in the private scheme ``99VERTECAST``; its
-values never change their meaning.
+Sources: the context groups and definitions of PS3.16 (schemes ``DCM``, ``SCT`` = SNOMED CT, ``LN`` = LOINC, ``UCUM``
+for units). What they do not name (height loss, Genant grade, bone cement, leaks, ...) is in the private scheme
+``99VERTECAST``; its values never change their meaning.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from vertecast.anatomy import CRANIAL_TO_CAUDAL, Compartment, Level, YeomType
 
 PRIVATE_SCHEME: Final = "99VERTECAST"
 PRIVATE_SCHEME_NAME: Final = "Vertecast codes"
+PRIVATE_SCHEME_UID: Final = "2.25.138554459481234639571353337401891589934"
+"""Names the scheme where a designator is not enough: in the objects' headers, and as ``urn:oid:`` in FHIR."""
 
 
 class Concept(NamedTuple):
@@ -37,6 +39,10 @@ def _dcm(value: str, meaning: str) -> Concept:
     return Concept(value, "DCM", meaning)
 
 
+def _loinc(value: str, meaning: str) -> Concept:
+    return Concept(value, "LN", meaning)
+
+
 def _own(value: str, meaning: str) -> Concept:
     return Concept(value, PRIVATE_SCHEME, meaning)
 
@@ -52,6 +58,7 @@ SUMMARY: Final = _dcm("121111", "Summary")
 COMMENT: Final = _dcm("121106", "Comment")
 SERIES_UID: Final = _dcm("112002", "Series Instance UID")
 STUDY_UID: Final = _dcm("110180", "Study Instance UID")
+IMAGE_REGION: Final = _dcm("111030", "Image Region")
 SOURCE_IMAGE: Final = _dcm("121112", "Source of Measurement")
 EVIDENCE_IMAGE: Final = _dcm("121080", "Best illustration of finding")
 ALGORITHM_NAME: Final = _dcm("111001", "Algorithm Name")
@@ -62,6 +69,9 @@ UPPER_LIMIT: Final = _own("Upper95", "Upper limit of the 95 % interval")
 REASON: Final = _own("Reason", "Reason")
 NOT_MEASURED: Final = _sct("373121007", "Not Evaluated")
 """Value of a qualitative evaluation in place of a measurement; the reason stands below it."""
+
+IMAGING_REPORT: Final = _loinc("18748-4", "Diagnostic imaging study")
+SOFTWARE: Final = _sct("706687001", "Software")
 
 SPINE: Final = _sct("421060004", "Spine")
 VERTEBRA: Final = _own("Vertebra", "Vertebral body")

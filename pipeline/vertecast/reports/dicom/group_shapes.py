@@ -17,6 +17,7 @@ from pydicom import Dataset
 from vertecast import __version__
 from vertecast.reports.dicom import codes, items
 from vertecast.reports.dicom.codes import Concept
+from vertecast.reports.dicom.contours import OutlineKind, outline_items
 from vertecast.reports.dicom.identity import MANUFACTURER, result_uid
 from vertecast.reports.dicom.items import Items
 from vertecast.reports.dicom.shapes import Context, Record, Shape
@@ -81,22 +82,29 @@ class Groups(Sections):
     """Results in a measurement group each (PS3.16 TID 1501), told apart by their finding."""
 
     label: Callable[[Any], str]
+    outline: OutlineKind | None = None
+    """What is outlined on a film, where the results are places in it."""
 
     def section(self, value: Any, number: int, context: Context) -> ContentItem:
-        label = self.label(value)
-        parts = (self.concept.value, *_parents(context), label, str(number))
-        tracking = TrackingIdentifier(identifier=label, uid=result_uid(context.study_instance_uid, *parts))
-        [group] = measurement_group(self.concept, tracking, self.record.encode(value, context))
+        uid = result_uid(context.study_instance_uid, *self.tracking_parts(value, number, context.owner))
+        tracking = TrackingIdentifier(identifier=self.label(value), uid=uid)
+        content = self.record.encode(value, context)
+        if self.outline is not None:
+            content += outline_items(self.outline, value, context.source)
+        [group] = measurement_group(self.concept, tracking, content)
         return cast(ContentItem, group)
+
+    def tracking_parts(self, value: Any, number: int, owner: Any) -> tuple[str, ...]:
+        """What names the ``number``-th result of ``owner`` for `result_uid`, the same in every run and every format."""
+        return (self.concept.value, *_parents(owner), self.label(value), str(number))
 
     def found(self, group: Items) -> list[Dataset]:
         groups = items.named(group, codes.MEASUREMENT_GROUP)
         return [one for one in groups if items.finding_of(one) == self.concept.key]
 
 
-def _parents(context: Context) -> tuple[str, ...]:
+def _parents(owner: Any) -> tuple[str, ...]:
     """What tells groups of the same label apart that lie in different sections."""
-    owner = context.owner
     return tuple(str(getattr(owner, name)) for name in ("pre_study", "study_instance_uid") if hasattr(owner, name))
 
 

@@ -13,7 +13,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from vertecast import __version__
 from vertecast.images import OWN_MODEL_NAME
-from vertecast.reports.dicom.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME
+from vertecast.reports.dicom.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, PRIVATE_SCHEME_UID
 
 UID_NAMESPACE: Final = uuid.UUID("0f0b6a3e-6d3c-4c0b-9a57-1b1f4b6f2a90")
 """Of the name-based UUIDs (RFC 9562, version 5) behind our UIDs."""
@@ -38,9 +38,14 @@ def result_uid(study_instance_uid: str, *parts: str) -> str:
 
     Source: PS3.5 B.2, UIDs derived from UUIDs (root 2.25).
     """
+    return f"2.25.{result_uuid(study_instance_uid, *parts).int}"
+
+
+def result_uuid(study_instance_uid: str, *parts: str) -> uuid.UUID:
+    """The UUID behind `result_uid`."""
     # A part may hold any text: its length keeps ("ab", "c") and ("a", "bc") apart.
     name = "".join(f"{len(part)}:{part}" for part in (study_instance_uid, *parts))
-    return f"2.25.{uuid.uuid5(UID_NAMESPACE, name).int}"
+    return uuid.uuid5(UID_NAMESPACE, name)
 
 
 def digest(*parts: str | bytes) -> str:
@@ -120,5 +125,8 @@ def copy_elements(target: Dataset, header: Dataset, keywords: tuple[str, ...]) -
 def private_scheme() -> CodingSchemeIdentificationItem:
     """What a reader is told of our own codes (PS3.3 C.12.1.1.7)."""
     return CodingSchemeIdentificationItem(
-        designator=PRIVATE_SCHEME, name=PRIVATE_SCHEME_NAME, responsible_organization=MANUFACTURER
+        designator=PRIVATE_SCHEME,
+        name=PRIVATE_SCHEME_NAME,
+        uid=PRIVATE_SCHEME_UID,
+        responsible_organization=MANUFACTURER,
     )

@@ -22,6 +22,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 
 from vertecast.errors import UnsupportedError
+from vertecast.geometry import FloatArray
 from vertecast.reports.dicom import codes
 from vertecast.reports.dicom.codes import Concept
 from vertecast.reports.dicom.identity import is_uid
@@ -125,6 +126,13 @@ def pixel_item(concept: Concept, point_px: PixelPoint, image: SourceImage, frame
     point = np.array([point_px], dtype=np.float64) + _PIXEL_CENTER
     selected = image_item(codes.SOURCE_IMAGE, image, frame_number, "SELECTED FROM")
     return with_children(ScoordContentItem(coded(concept), "POINT", point, relationship_type=CONTAINS), [selected])
+
+
+def polygon_item(concept: Concept, points_px: FloatArray, image: SourceImage, frame_number: int | None) -> ContentItem:
+    """A closed polygon on an image: points (n, 2) as (column, row), the last one the first again."""
+    selected = image_item(codes.SOURCE_IMAGE, image, frame_number, "SELECTED FROM")
+    item = ScoordContentItem(coded(concept), "POLYLINE", points_px + _PIXEL_CENTER, relationship_type=CONTAINS)
+    return with_children(item, [selected])
 
 
 def children_of(item: Dataset) -> Items:

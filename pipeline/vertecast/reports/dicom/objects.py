@@ -7,6 +7,7 @@ from typing import Final
 
 from pydicom import Dataset
 
+from vertecast.config import DicomOptions
 from vertecast.images import MeasuredImage
 from vertecast.reports.dicom.capture import build_capture
 from vertecast.reports.dicom.identity import can_take_results
@@ -23,7 +24,11 @@ FILM_PICTURES: Final = ("film_", "cine_")
 
 
 def build_objects(
-    report: StudyReport, images: Sequence[MeasuredImage], shown: Pictures, printed: PrintedReport | None
+    report: StudyReport,
+    images: Sequence[MeasuredImage],
+    shown: Pictures,
+    printed: PrintedReport | None,
+    options: DicomOptions,
 ) -> Iterator[tuple[str, Dataset]]:
     """The structured report, the segmentations, the pictures and the PDF of a study that came from DICOM.
 
@@ -35,6 +40,7 @@ def build_objects(
             study with one such image no structured report, which has to name all of its images.
         shown: Pictures of the report.
         printed: The report as PDF; None where it could not be printed.
+        options: What the objects look like.
 
     Raises:
         UnreadableError: a source image cannot be read again.
@@ -43,9 +49,9 @@ def build_objects(
     read = [(image, image.source.read()) for image in images]
     headers = [(image, found) for image, found in read if found and all(map(can_take_results, found))]
     if headers and len(headers) == len(read):
-        yield "sr.dcm", structured_report(report, source_study([one for _, found in headers for one in found]))
+        yield "sr.dcm", structured_report(report, source_study(headers))
     for number, (image, found) in enumerate(headers, start=1):
-        segmentation = build_segmentation(image, found, number)
+        segmentation = build_segmentation(image, found, number, options.segmentation)
         if segmentation is not None:
             yield f"seg_{number}.dcm", segmentation
     if not headers:

@@ -283,11 +283,17 @@ OVERVIEW: Final[Mapping[str, Shape]] = {
     "phase_source": Choice(codes.PHASE_SOURCE, codes.PHASE_SOURCES),
 }
 FINDINGS: Final[Mapping[str, Shape]] = {
-    "vertebrae": Groups(codes.VERTEBRA, VERTEBRA, label=lambda vertebra: f"{vertebra.level} vertebral body"),
+    "vertebrae": Groups(
+        codes.VERTEBRA, VERTEBRA, label=lambda vertebra: f"{vertebra.level} vertebral body", outline="body"
+    ),
     "angles": Groups(codes.ANGLE_OF_SPINE, ANGLE, label=lambda angle: f"{angle.name}, {angle.upper} to {angle.lower}"),
     "deformity_indices": Groups(codes.DEFORMITY_INDEX, DEFORMITY_INDEX, label=lambda _: "Spinal deformity index"),
-    "cement": Groups(codes.BONE_CEMENT, CEMENT, label=lambda cement: f"Cement {cement.id} of {cement.level}"),
-    "leaks": Groups(codes.CEMENT_LEAK, LEAK, label=lambda leak: f"Leak of cement {leak.cement_id}, {leak.level}"),
+    "cement": Groups(
+        codes.BONE_CEMENT, CEMENT, label=lambda cement: f"Cement {cement.id} of {cement.level}", outline="cement"
+    ),
+    "leaks": Groups(
+        codes.CEMENT_LEAK, LEAK, label=lambda leak: f"Leak of cement {leak.cement_id}, {leak.level}", outline="leak"
+    ),
     "hardware": Groups(codes.HARDWARE, HARDWARE, label=lambda hardware: f"Hardware: {hardware.kind}"),
     "combined_leaks": Groups(
         codes.LEAKS_BY_VIEW, COMBINED_LEAK, label=lambda leak: f"Leaks of {leak.level} in two views"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pydicom import Dataset
 
+from vertecast.images import MeasuredImage, Piece
 from vertecast.reports.dicom.identity import result_uid
 
 
@@ -33,10 +34,12 @@ class SourceStudy:
     Attributes:
         header: Data set of one of its images, without pixels: patient and study modules are copied from it.
         images: The images of the series that were analysed.
+        pieces: What was found on each frame of the projections, by SOP Instance UID and frame number (from 1).
     """
 
     header: Dataset
     images: tuple[SourceImage, ...]
+    pieces: Mapping[tuple[str, int], tuple[Piece, ...]] = field(default_factory=dict)
 
     def image(self, sop_instance_uid: str) -> SourceImage | None:
         """The image of that UID."""
@@ -50,12 +53,15 @@ class SourceStudy:
         return result_uid(str(self.header.StudyInstanceUID), "frame of reference", series_instance_uid)
 
 
-def source_study(headers: Sequence[Dataset]) -> SourceStudy:
-    """The study of some images.
+def source_study(measured: Iterable[tuple[MeasuredImage, Sequence[Dataset]]]) -> SourceStudy:
+    """The study of what was measured.
 
     Args:
-        headers: Their data sets without pixels, one at least; the first stands for the patient and the study.
+        measured: Each image with the data sets, without pixels, of its DICOM images; the first of all stands for the
+            patient and the study.
     """
+    parts = list(measured)
+    headers = [header for _, found in parts for header in found]
     images = dict.fromkeys(
         SourceImage(
             series_instance_uid=str(header.SeriesInstanceUID),
@@ -66,4 +72,9 @@ def source_study(headers: Sequence[Dataset]) -> SourceStudy:
         )
         for header in headers
     )
-    return SourceStudy(header=headers[0], images=tuple(images))
+    pieces = {
+        (str(found[0].SOPInstanceUID), image.source.frame_number or 1): image.pieces
+        for image, found in parts
+        if image.lps_from_index is None
+    }
+    return SourceStudy(header=headers[0], images=tuple(images), pieces=pieces)

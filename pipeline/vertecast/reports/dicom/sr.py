@@ -30,11 +30,11 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes as standard
 
 from vertecast import __version__
-from vertecast.images import OWN_MODEL_NAME, OWN_RESULT
+from vertecast.images import OWN_MODEL_NAME, OWN_RESULT, Piece
 from vertecast.reports import wording
 from vertecast.reports.dicom import codes, items, records
 from vertecast.reports.dicom.group_shapes import measurement_group
-from vertecast.reports.dicom.identity import MANUFACTURER, SERIES, private_scheme, result_uid
+from vertecast.reports.dicom.identity import MANUFACTURER, SERIES, digest, private_scheme, result_uid
 from vertecast.reports.dicom.shapes import Context, Shape
 from vertecast.reports.dicom.source import SourceStudy
 from vertecast.reports.document import DISCLAIMER, to_document
@@ -71,7 +71,7 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
     root.ContinuityOfContent = measurements.ContinuityOfContent = items.SEPARATE
     measurements.ContentSequence.extend(_encode(records.FINDINGS, report, context))
     limits = (DISCLAIMER, *(limit for limit in report.limits if limit != DISCLAIMER))
-    root.ContentSequence.extend(items.text_item(codes.SUMMARY, text) for text in _summary(report))
+    root.ContentSequence.extend(items.text_item(codes.SUMMARY, text) for text in wording.first_sentences(report))
     root.ContentSequence.append(measurements)
     root.ContentSequence.extend(_encode(records.SECTIONS, replace(report, limits=limits), context))
     number, description = SERIES["measurements"]
@@ -81,7 +81,7 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
         content=content,
         series_instance_uid=result_uid(uid, "sr"),
         series_number=number,
-        sop_instance_uid=result_uid(uid, "sr", _digest(report)),
+        sop_instance_uid=result_uid(uid, "sr", _digest(report), *_outlined(source)),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=OWN_MODEL_NAME,
@@ -100,6 +100,17 @@ def _encode(rows: Mapping[str, Shape], report: StudyReport, context: Context) ->
 
 def _digest(report: StudyReport) -> str:
     return hashlib.sha256(json.dumps(to_document(report), sort_keys=True).encode()).hexdigest()
+
+
+def _outlined(source: SourceStudy) -> Iterator[str]:
+    """What the outlines are drawn round; nothing for a CT."""
+    for (sop_instance_uid, frame_number), pieces in source.pieces.items():
+        names = [f"{piece.kind} {piece.level} {piece.compartment}" for piece in pieces]
+        yield digest(sop_instance_uid, str(frame_number), *names, *(_bytes(piece) for piece in pieces))
+
+
+def _bytes(piece: Piece) -> bytes:
+    return piece.index.astype("<i4").tobytes()
 
 
 def _observer(study_instance_uid: str) -> ObservationContext:
@@ -125,12 +136,6 @@ def _overview(report: StudyReport, context: Context) -> MeasurementsAndQualitati
     """The group of what is said of the whole spine."""
     tracking = TrackingIdentifier(identifier="Whole study", uid=result_uid(context.study_instance_uid, "overview"))
     return measurement_group(codes.SPINE, tracking, _encode(records.OVERVIEW, report, context))
-
-
-def _summary(report: StudyReport) -> Iterator[str]:
-    """What a reader wants first, in the words of the report page."""
-    yield from (f"{sentence.level}: {sentence.text}." for sentence in wording.headline(report))
-    yield from wording.summary(report)
 
 
 def _evidence(source: SourceStudy) -> list[Dataset]:

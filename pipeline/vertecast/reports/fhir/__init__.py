@@ -1,0 +1,1 @@
+"""A study as resources of HL7 FHIR R4."""
