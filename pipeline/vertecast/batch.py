@@ -155,8 +155,8 @@ def _without_path(study: StudyRun) -> StudyRun:
     """The record of a path that could not be read, without its name."""
     if study.directory:
         return study
-    reason = study.reason.replace(study.study_instance_uid, UNREAD_PATH)
-    return replace(study, study_instance_uid=UNREAD_PATH, reason=reason)
+    # What stands before the last colon is the name of a file in an archive.
+    return replace(study, study_instance_uid=UNREAD_PATH, reason=study.reason.rpartition(": ")[2])
 
 
 def _without_file_names(config: Config) -> dict[str, Any]:

@@ -188,6 +188,9 @@ def _fingerprint(job: Job, earlier: Sequence[_Done]) -> str:
     parts = (__version__, job.config.model_dump_json(exclude={"batch"}), job.engine.weights)
     for part in (*parts, *(one.fingerprint for one in earlier)):
         digest.update(part.encode() + b"\0")
+    if job.deidentification is not None:
+        # With the key in it nobody else can try whose files these were.
+        digest.update(job.deidentification.pseudonyms.key)
     for line in sorted(set(_file_states(job.study))):
         digest.update(line.encode(errors="surrogateescape") + b"\0")
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date
 from typing import Final
 
 from pydicom import Dataset
@@ -88,7 +88,7 @@ def _moved(day: str, pseudonyms: Pseudonyms, patient: str) -> str:
     if not re.fullmatch(r"\d{8}", day):
         return ""
     try:
-        return pseudonyms.earlier(datetime.strptime(day, "%Y%m%d").date(), patient).strftime("%Y%m%d")
+        return pseudonyms.earlier(date.fromisoformat(day), patient).isoformat().replace("-", "")
     except ValueError:
         return ""
 

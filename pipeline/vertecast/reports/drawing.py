@@ -7,7 +7,7 @@ line style and text repeat what a colour says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -224,9 +224,14 @@ def write(axes: Axes, x: float, y: float, text: str, *, bold: bool = False, **st
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """Render a figure at one pixel a pixel."""
+    """Render a figure at one pixel a pixel, without an opacity that it has nowhere: a PDF takes such a PNG as it is."""
     from io import BytesIO
 
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = cast(FigureCanvasAgg, figure.canvas)
+    canvas.draw()
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", facecolor="black", metadata={"Software": None}, pil_kwargs=_PNG)
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, format="PNG", **_PNG)
     return buffer.getvalue()

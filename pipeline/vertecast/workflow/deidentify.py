@@ -46,11 +46,7 @@ class Deidentification:
 
     def text(self, text: str, study: StudyFiles) -> str:
         """A reason or a warning without the UIDs and the paths of a study."""
-        for name in sorted(set(_file_names(study)), key=len, reverse=True):
-            # A reason begins with the file that it is about; a short name may be a word of the text elsewhere.
-            text = re.sub(rf"(?<!\w){re.escape(name)}:", f"{A_FILE}:", text)
-        uids = _uids(study)
-        return _DOTTED.sub(lambda found: self.pseudonyms.uid(found[0]) if found[0] in uids else found[0], text)
+        return self._texts(study)(text)
 
     def result(self, result: StudyResult, study: StudyFiles) -> StudyResult:
         """A result with other UIDs, headers without identity, and no pixels of films that may carry text.
@@ -63,8 +59,19 @@ class Deidentification:
         if any(new is not old for new, old in zip(films, result.films, strict=True)):
             report = replace(result.report, warnings=(*result.report.warnings, PIXELS_LEFT_OUT))
             result = replace(result, report=report, films=tuple(films))
-        walk = _Walk(uid=self.pseudonyms.uid, text=partial(self.text, study=study), headers=self._headers)
+        walk = _Walk(uid=self.pseudonyms.uid, text=self._texts(study), headers=self._headers)
         return cast(StudyResult, walk.moved(result))
+
+    def _texts(self, study: StudyFiles) -> Callable[[str], str]:
+        # A reason begins with the file that it is about; elsewhere a short name may be a word of the text.
+        names = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(set(_file_names(study)), reverse=True)))}):")
+        uids = _uids(study)
+
+        def clean(text: str) -> str:
+            text = names.sub(f"{A_FILE}:", text) if ":" in text else text
+            return _DOTTED.sub(lambda found: self.pseudonyms.uid(found[0]) if found[0] in uids else found[0], text)
+
+        return clean
 
     def _headers(self, read: Callable[[], tuple[Any, ...]]) -> tuple[Dataset, ...]:
         return tuple(clean_header(header, self.pseudonyms, self.patient) for header in read())
