@@ -7,7 +7,7 @@ line style and text repeat what a colour says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -227,10 +227,9 @@ def png_bytes(figure: Figure) -> bytes:
     """Render a figure at one pixel a pixel, without an opacity that it has nowhere: a PDF takes such a PNG as it is."""
     from io import BytesIO
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    canvas = cast(FigureCanvasAgg, figure.canvas)
+    canvas: Any = figure.canvas  # that of Agg, whose methods have no types
     canvas.draw()
     buffer = BytesIO()
     Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, format="PNG", **_PNG)

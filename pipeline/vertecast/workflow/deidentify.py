@@ -126,7 +126,8 @@ def _uids(study: StudyFiles) -> set[str]:
     planes = [plane for series in study.series for plane in series.planes]
     return {
         study.study_instance_uid,
-        *(one.series_instance_uid for one in (*study.series, *study.rejected)),
+        *(series.series_instance_uid for series in study.series),
+        *(refused.series_instance_uid for refused in study.rejected),
         *(plane.sop_instance_uid for plane in planes),
         *(plane.frame_of_reference_uid for plane in planes),
     } - {""}
