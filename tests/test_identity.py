@@ -123,7 +123,7 @@ def test_objects_are_sound_and_say_what_was_done(exported: Path) -> None:
         assert {item.get(keyword, item.StudyDate) for keyword in ("ContentDate", "InstanceCreationDate")} == {
             item.StudyDate
         }
-        assert item.PatientName == item.PatientID
+        assert item.PatientName == f"Anonymous^{item.PatientID}"
         assert (item.PatientSex, item.PatientBirthDate, "PatientAge" in item) == ("", "", False)
     assert [entity_complaints(paths) for paths in objects] == [[], []]
     assert len({dcmread(path).PatientID for paths in objects for path in paths}) == 1

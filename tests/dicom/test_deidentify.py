@@ -91,7 +91,8 @@ def test_what_results_need_stays() -> None:
         "101500",
         ["A", "F"],
     )
-    assert clean.PatientName == clean.PatientID == PSEUDONYMS.patient_id("patient")
+    assert clean.PatientID == PSEUDONYMS.patient_id("patient")
+    assert clean.PatientName == f"Anonymous^{clean.PatientID}"
     assert (clean.PatientBirthDate, clean.PatientSex) == ("", "")
     [group] = clean.PerFrameFunctionalGroupsSequence
     assert group.PlanePositionSequence[0].ImagePositionPatient == [1, 2, 3]

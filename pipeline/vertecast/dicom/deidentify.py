@@ -33,6 +33,9 @@ KEPT_GROUPS: Final = (
 
 REPLACED_UIDS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 
+FAMILY_NAME: Final = "Anonymous"
+"""A name without a component is of a form that PS3.5 has retired."""
+
 METHOD: Final = "Vertecast: new header from an allow list, keyed pseudonyms"
 METHOD_CODES: Final = (
     ("113100", "Basic Application Confidentiality Profile"),
@@ -56,7 +59,8 @@ def clean_header(header: Dataset, pseudonyms: Pseudonyms, patient: str) -> Datas
     for keyword in NEVER_ABSENT:
         if keyword in header and keyword not in clean:
             setattr(clean, keyword, "")
-    clean.PatientName = clean.PatientID = pseudonyms.patient_id(patient)
+    clean.PatientID = pseudonyms.patient_id(patient)
+    clean.PatientName = f"{FAMILY_NAME}^{clean.PatientID}"
     clean.StudyDate = _moved(str(header.get("StudyDate") or ""), pseudonyms, patient)
     clean.PatientIdentityRemoved = "YES"
     clean.DeidentificationMethod = METHOD

@@ -41,7 +41,7 @@ class Pseudonyms:
         return f"2.25.{uuid.UUID(bytes=self._digest('uid', original)[:16], version=4).int}"
 
     def patient_id(self, patient: str) -> str:
-        """Name and ID of a patient."""
+        """ID of a patient."""
         return f"VC-{self._digest('patient', patient)[:8].hex().upper()}"
 
     def earlier(self, day: date, patient: str) -> date:

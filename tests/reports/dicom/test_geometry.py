@@ -20,23 +20,25 @@ from vertecast.reports.dicom.source import source_study
 from vertecast.reports.dicom.sr import structured_report
 from vertecast.results import SeriesResult, SixPoints, StudyReport, VertebraFinding
 
-VOXELS = {
-    "superior": {"anterior": (2, 3, 2), "middle": (11, 3, 4), "posterior": (6, 8, 6)},
-    "inferior": {"anterior": (3, 7, 3), "middle": (9, 2, 5), "posterior": (5, 5, 4)},
+FROM_THE_MIDDLE = {
+    "superior": {"anterior": (-4, -1, -2), "middle": (3, -1, 0), "posterior": (0, 1, 2)},
+    "inferior": {"anterior": (-3, 1, -1), "middle": (2, -1, 1), "posterior": (-1, 1, 0)},
 }
-"""Voxels inside the phantom on every grid, in no plane of it."""
+"""Voxels, counted from the middle one of the volume, in no plane of it: inside the phantom on every grid."""
 
 TOLERANCE_HU = 2.0
 """Of rounded values; half a voxel changes the phantom by 15 HU at least along any axis of it."""
 
 
 def measured(folder: Path, body: VertebraFinding) -> tuple[dict[str, float], Dataset]:
-    """HU of the volume at `VOXELS`, by the name of the point, and the structured report that names the points."""
+    """HU of the volume at some voxels, by the name of the point, and the structured report that names the points."""
     series = only_series(folder)
     ct = read_ct(series)
+    middle = np.array(ct.volume.shape) // 2
+    voxels = {plate: {place: middle + off for place, off in row.items()} for plate, row in FROM_THE_MIDDLE.items()}
     points: SixPoints = {
         plate: {place: tuple(geometry.apply(ct.volume.lps_from_index, voxel).tolist()) for place, voxel in row.items()}
-        for plate, row in VOXELS.items()
+        for plate, row in voxels.items()
     }
     body = replace(
         body,
@@ -61,8 +63,8 @@ def measured(folder: Path, body: VertebraFinding) -> tuple[dict[str, float], Dat
     structured_report(report, source_study(source.read())).save_as(file, enforce_file_format=True)
     file.seek(0)
     hu = {
-        f"{plate.capitalize()} endplate, {place}": float(ct.volume.hu[voxel])
-        for plate, row in VOXELS.items()
+        f"{plate.capitalize()} endplate, {place}": float(ct.volume.hu[tuple(voxel)])
+        for plate, row in voxels.items()
         for place, voxel in row.items()
     }
     return hu, dcmread(file)
