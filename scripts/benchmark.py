@@ -2,9 +2,9 @@
 
 ``python scripts/benchmark.py`` simulates a CT of 512 × 512 × 300 voxels and analyses it; ``--study DIR`` takes a study
 at hand instead. ``--projections`` simulates a radiograph of 2,000 × 2,500 pixels and a cine of 512 × 512 instead, and
-times them once the weights are loaded. ``--stages`` gives the processor time of reading, network and measuring of a CT
-in this process. The figures hold for the machine that is printed with them. Exit status: 0 done,
-1 something failed.
+times them once the weights are loaded. ``--stages`` gives the processor time of reading, network, measuring and writing
+of a CT in this process, the first writing with what it loads. The figures hold for the machine that is printed with
+them. Exit status: 0 done, 1 something failed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from vertecast.images import Segmentation, Volume
 
 SLICES: Final = 300
 SLICE_SPACING_MM: Final = 1.0
@@ -38,6 +41,10 @@ HELP_LIMIT_S: Final = 0.5
 
 MEASURING_LIMIT_SHARE: Final = 0.25
 """Processor time of measuring a CT over that of the network."""
+
+WRITING_LIMIT_S: Final = 6.0
+WRITING_LIMIT_GIB: Final = 1.0
+"""Processor time of writing all outputs of a CT, and memory above that of its analysis."""
 
 RADIOGRAPH_LIMIT_S: Final = 2.0
 CINE_LIMIT_HZ: Final = 30.0
@@ -132,18 +139,35 @@ def time_projections(folder: Path, runs: int) -> dict[str, Any]:
     return found
 
 
+class Given:
+    """A segmenter that knows the answer."""
+
+    def __init__(self, segmentation: Segmentation) -> None:
+        self._segmentation = segmentation
+
+    def segment(self, _volume: Volume) -> Segmentation:
+        """What was found before."""
+        return self._segmentation
+
+
 def time_stages(study: Path, runs: int) -> dict[str, list[float]]:
-    """Processor time (s) of each stage of a CT in this process, weights loaded, measuring as often as is asked.
+    """Processor time (s) of each stage of a CT in this process, weights loaded; measuring and writing several times.
+
+    ``writing_gib`` is the memory of writing above all before it.
 
     Raises:
         RuntimeError: There is no CT in the folder.
     """
-    from vertecast.config import SegmentationOptions
+    import resource
+
+    from vertecast.config import Config, SegmentationOptions
     from vertecast.dicom.ct import choose_ct_series, read_ct
     from vertecast.dicom.discover import StudyFiles, find_studies
     from vertecast.engine import shipped_engine
     from vertecast.measurement.levels import assign_levels
     from vertecast.measurement.study import measure_study
+    from vertecast.reports.outputs import write_study
+    from vertecast.workflow import analyze_study
 
     studies = [one for one in find_studies([study]) if isinstance(one, StudyFiles)]
     chosen = choose_ct_series(studies[0])[0] if studies else ()
@@ -162,14 +186,36 @@ def time_stages(study: Path, runs: int) -> dict[str, list[float]]:
         )  # fmt: skip
         marks.append(time.process_time())
     seconds = [later - earlier for earlier, later in pairwise(marks)]
-    return {"reading": seconds[:1], "network": seconds[1:2], "measuring": seconds[2:]}
+    result = analyze_study(studies[0], Config(), Given(segmentation))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    writing = []
+    for _ in range(runs):
+        started = time.process_time()
+        with tempfile.TemporaryDirectory() as out:
+            write_study(
+                result.report, result.volume, result.labels, Path(out) / "study", height_maps=result.height_maps,
+                dicom_images=result.dicom_images,
+            )  # fmt: skip
+        writing.append(time.process_time() - started)
+    above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024 / 2**30
+    return {
+        "reading": seconds[:1],
+        "network": seconds[1:2],
+        "measuring": seconds[2:],
+        "writing": writing,
+        "writing_gib": [above],
+    }
 
 
 def print_stages(stages: Mapping[str, Sequence[float]]) -> None:
-    """The processor time of each stage, and measuring as share of the network."""
+    """The processor time of each stage, measuring as share of the network, and the first writing against its limits."""
     medians = {name: statistics.median(seconds) for name, seconds in stages.items()}
+    above_gib = medians.pop("writing_gib")
     for name, seconds in medians.items():
         print(f"  {name:10}{seconds:7.1f} s")
+    first = stages["writing"][0]
+    print(f"  first writing{first:6.1f} s    {_verdict(first, WRITING_LIMIT_S)}")
+    print(f"  its memory{above_gib:9.2f} GiB  {_verdict(above_gib, WRITING_LIMIT_GIB)}")
     share = medians["measuring"] / medians["network"]
     print(f"  measuring / network {share:.0%}  {_verdict(share, MEASURING_LIMIT_SHARE)}")
 

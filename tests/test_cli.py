@@ -71,6 +71,7 @@ def test_options_of_the_command_line_win_over_the_file(tmp_path: Path) -> None:
     [
         (["--lowest", "X1"], "'X1' is no vertebral level"),
         (["--workers", "0"], "batch.workers"),
+        (["--identify", "--deidentify"], "exclude each other"),
         (["--config", "absent.yaml"], "absent.yaml: cannot be read"),
         (["--phase", "later"], "later"),
     ],

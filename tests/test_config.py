@@ -52,6 +52,8 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("batch: {workers: true}", "batch.workers"),
         ("analysis: {phase: later}", "analysis.phase"),
         ("analysis: {lowest: X9}", "analysis.lowest: 'X9' is no vertebral level"),
+        ("output: {identify: true, deidentify: true}", "output: identify and deidentify exclude each other"),
+        ("output: {key: secret.txt}", "output: a key is used to de-identify alone"),
         ("- a list", "groups of options"),
         ("analysis: [", "is not valid YAML"),
         ("analysis: 3", "analysis"),

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from vertecast.config import Config
 from vertecast.dicom.discover import StudyFiles, UnreadablePath, find_studies
+from vertecast.dicom.pseudonyms import KEY_NAME, load_pseudonyms
 from vertecast.engine import Engine
 from vertecast.errors import ConfigurationError, OutputError
 from vertecast.jobs import Job, run_in_order, run_patient, written_before
@@ -24,11 +25,15 @@ from vertecast.reports.summary import RunSummary, StudyRun
 from vertecast.segmentation.label_schemes import BUILT_IN
 from vertecast.workers import Lost, run_in_processes
 from vertecast.workflow import is_label_map
+from vertecast.workflow.deidentify import Deidentification
 
-NAMES_A_FILE: Final[Any] = {"segmentation": {"label_map", "labels"}}
+NAMES_A_FILE: Final[Any] = {"segmentation": {"label_map", "labels"}, "output": {"key"}}
 """Options that are left out of run.json where they name a file: its name may be a patient's."""
 
 NOT_REACHED: Final = "not reached: the run was interrupted"
+UNREAD_PATH: Final = "a path that could not be read"
+"""In run.json of a de-identified run, where the name of a file may be a patient's."""
+
 NAME_TAKEN: Final = "another study of this run has the same name; analyse it into a folder of its own"
 NAMES_NOBODY: Final = (
     "its patient ID is empty or stands for anybody, as in other studies of this run; for studies of one patient use "
@@ -85,7 +90,8 @@ def run_batch(
         listener: Told of the progress.
 
     Raises:
-        ConfigurationError: a label map was given for more than one study, or fewer than two are to be compared.
+        ConfigurationError: a label map was given for more than one study, fewer than two are to be compared, or the key
+            of a de-identified run cannot be read or made.
         OutputError: the folder cannot be made, or the summary cannot be written.
         BundleError: the weights cannot be loaded.
     """
@@ -100,8 +106,9 @@ def run_batch(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
+    identities = _identities(studies, out, config, one_patient=compare)
     job_of = functools.partial(Job, out=out, config=config, engine=engine, force=force, by_hand=compare)
-    jobs, done = _plan(studies, lambda study: job_of(study=study))
+    jobs, done = _plan(studies, lambda study: job_of(study=study, deidentification=identities(study)))
     total = len(jobs) + len(done)
     for number, study in enumerate(done, start=1):
         listener(study, number, total)
@@ -114,8 +121,42 @@ def run_batch(
         interrupted = True
         reached = {study.directory for study in done}
         done += [job.ended("skipped", NOT_REACHED) for job in jobs if job.directory not in reached]
-    write_run(out, RunSummary(studies=tuple(done), started=started, config=_without_file_names(config)))
+    kept = map(_without_path, done) if config.output.deidentify else done
+    # A study's day would be known if it was analysed on it.
+    when = "" if config.output.deidentify else started
+    write_run(out, RunSummary(studies=tuple(kept), started=when, config=_without_file_names(config)))
     return BatchResult(studies=tuple(done), interrupted=interrupted)
+
+
+def _identities(
+    studies: Sequence[StudyFiles | UnreadablePath], out: Path, config: Config, *, one_patient: bool
+) -> Callable[[StudyFiles], Deidentification | None]:
+    """How each study is de-identified. Studies of one patient are moved by the same number of days.
+
+    Raises:
+        ConfigurationError: the key cannot be read or made.
+    """
+    if not config.output.deidentify:
+        return lambda _study: None
+    key = out.absolute().parent / KEY_NAME if config.output.key is None else Path(config.output.key)
+    pseudonyms = load_pseudonyms(key)
+    patients = {
+        one.study_instance_uid: one.patient_key or one.study_instance_uid
+        for one in studies
+        if isinstance(one, StudyFiles)
+    }
+    first = next(iter(patients.values()), "")
+    return lambda study: Deidentification(
+        pseudonyms=pseudonyms, patient=first if one_patient else patients[study.study_instance_uid]
+    )
+
+
+def _without_path(study: StudyRun) -> StudyRun:
+    """The record of a path that could not be read, without its name."""
+    if study.directory:
+        return study
+    # What stands before the last colon is the name of a file in an archive.
+    return replace(study, study_instance_uid=UNREAD_PATH, reason=study.reason.rpartition(": ")[2])
 
 
 def _without_file_names(config: Config) -> dict[str, Any]:

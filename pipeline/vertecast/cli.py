@@ -43,6 +43,31 @@ OutOption: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", file
 ConfigOption: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="FILE", help="YAML file, see configs/default.yaml.")
 ]
+IdentifyOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--identify",
+        help="Show name, ID and birth date of the patient on report.html, report.pdf (so report_pdf.dcm) and "
+        "index.html. JSON, CSV, names of files and messages never hold them.",
+    ),
+]
+DeidentifyOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--deidentify",
+        help="Write nothing that leads back to the patient: other UIDs, ID and dates, the same in every run with the "
+        "same key (PS3.15 Basic Profile; docs/identity.md).",
+    ),
+]
+KeyOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        dir_okay=False,
+        help="Secret of --deidentify, made if absent; default: vertecast.key beside DIR.",
+    ),
+]
 ForceOption: TypeAlias = Annotated[bool, typer.Option("--force", help="Analyse again what an earlier run has written.")]
 
 
@@ -113,6 +138,9 @@ def analyze(
         typer.Option(metavar="NAME", help="Its numbers: verse, totalsegmentator, vertecast or a YAML file."),
     ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Studies analysed at the same time.")] = None,
+    identify: IdentifyOption = False,
+    deidentify: DeidentifyOption = False,
+    key: KeyOption = None,
     config: ConfigOption = None,
     force: ForceOption = False,
 ) -> None:
@@ -125,6 +153,7 @@ def analyze(
         overrides: dict[str, dict[str, Any]] = {
             "analysis": {"phase": phase, "lowest": lowest, "spacing_mm": spacing_mm},
             "segmentation": {"label_map": None if segmentation is None else str(segmentation), "labels": labels},
+            "output": _identity(identify, deidentify, key),
             "batch": {"workers": workers},
         }
         options = load_config(config).with_overrides(overrides)
@@ -150,6 +179,9 @@ def compare(
     ],
     *,
     out: OutOption,
+    identify: IdentifyOption = False,
+    deidentify: DeidentifyOption = False,
+    key: KeyOption = None,
     config: ConfigOption = None,
     force: ForceOption = False,
 ) -> None:
@@ -160,11 +192,16 @@ def compare(
     from vertecast.engine import shipped_engine
 
     with _clear_errors():
-        options = load_config(config)
+        options = load_config(config).with_overrides({"output": _identity(identify, deidentify, key)})
         engine = shipped_engine(options.segmentation)
         with _progress() as listener:
             result = run_batch(paths, out, options, engine, force=force, compare=True, listener=listener)
         raise typer.Exit(_conclude(result, out))
+
+
+def _identity(identify: bool, deidentify: bool, key: Path | None) -> dict[str, Any]:
+    """Overrides of the group ``output``; a flag that was not given leaves what the file says."""
+    return {"identify": identify or None, "deidentify": deidentify or None, "key": None if key is None else str(key)}
 
 
 @contextmanager

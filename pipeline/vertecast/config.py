@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vertecast.anatomy import Level
 from vertecast.errors import ConfigurationError
@@ -86,6 +86,29 @@ class DicomOptions(_Options):
     segmentation: SegmentationType = "binary"
 
 
+class OutputOptions(_Options):
+    """Who the results name. The two exclude each other.
+
+    Attributes:
+        identify: Pages and PDF show name, ID and birth date of the patient; without it no one's.
+        deidentify: Nothing that is written leads back to the patient without the key (docs/identity.md).
+        key: File with the secret of ``deidentify``, made where absent; None: "vertecast.key" beside the
+            folder of results.
+    """
+
+    identify: bool = False
+    deidentify: bool = False
+    key: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> OutputOptions:
+        if self.identify and self.deidentify:
+            raise ValueError("identify and deidentify exclude each other; choose one")
+        if self.key is not None and not self.deidentify:
+            raise ValueError("a key is used to de-identify alone; add deidentify or leave the key out")
+        return self
+
+
 class BatchOptions(_Options):
     """How many studies are analysed at the same time, each in a process of its own."""
 
@@ -99,6 +122,7 @@ class Config(_Options):
     segmentation: SegmentationOptions = SegmentationOptions()
     cement: CementOptions = CementOptions()
     dicom: DicomOptions = DicomOptions()
+    output: OutputOptions = OutputOptions()
     batch: BatchOptions = BatchOptions()
 
     def with_overrides(self, overrides: Mapping[str, Mapping[str, Any]]) -> Config:

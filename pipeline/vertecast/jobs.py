@@ -19,9 +19,11 @@ from vertecast import __version__
 from vertecast.config import Config, SegmentationOptions
 from vertecast.dicom.discover import StudyFiles
 from vertecast.dicom.files import read_label_map
+from vertecast.dicom.study_header import read_patient
 from vertecast.engine import Engine, Loader, ProjectionLoader
 from vertecast.errors import BundleError, VertecastError
 from vertecast.images import Mask
+from vertecast.patient import Patient
 from vertecast.reports.document import from_document
 from vertecast.reports.outputs import LABELS_NAME, REPORT_NAME, write_study
 from vertecast.reports.summary import StudyRun
@@ -34,6 +36,7 @@ from vertecast.workflow import (
     analyze_study,
     with_changes,
 )
+from vertecast.workflow.deidentify import Deidentification
 
 FINGERPRINT_NAME: Final = ".inputs.sha256"
 """Written last into a study's folder: the folder is complete, and from these files, options, weights and earlier
@@ -54,6 +57,7 @@ class Job:
         force: Analyse again what an earlier run has written.
         by_hand: The operator gave the patient's studies in their order; their dates do not matter.
         not_compared: Why it stands alone although other studies of the run may be of the same patient.
+        deidentification: What takes the patient's identity out of everything; None: results belong to the patient.
     """
 
     study: StudyFiles
@@ -63,11 +67,18 @@ class Job:
     force: bool = False
     by_hand: bool = False
     not_compared: str = ""
+    deidentification: Deidentification | None = None
+
+    @property
+    def uid(self) -> str:
+        """The study's UID in everything that is written."""
+        uid = self.study.study_instance_uid
+        return uid if self.deidentification is None else self.deidentification.pseudonyms.uid(uid)
 
     @property
     def directory(self) -> str:
         """Folder of the outputs: the study's UID with nothing in it that a file system could take for a path."""
-        return re.sub(r"[^\w.-]", "_", self.study.study_instance_uid).strip(".") or "study"
+        return re.sub(r"[^\w.-]", "_", self.uid).strip(".") or "study"
 
     @property
     def folder(self) -> Path:
@@ -93,8 +104,19 @@ class Job:
 
     def ended(self, status: Literal["failed", "skipped"], reason: str) -> StudyRun:
         """The record of a study without outputs."""
-        uid = self.study.study_instance_uid
-        return StudyRun(study_instance_uid=uid, directory=self.directory, status=status, reason=reason)
+        if self.deidentification is not None:
+            reason = self.deidentification.text(reason, self.study)
+        return StudyRun(study_instance_uid=self.uid, directory=self.directory, status=status, reason=reason)
+
+    def patient(self) -> Patient | None:
+        """Whom pages name: nobody unless asked, and nobody for a file that is no DICOM.
+
+        Raises:
+            UnreadableError: the header cannot be read again.
+        """
+        sources = (plane.source for series in self.study.series for plane in series.planes if not series.picture_file)
+        source = next(sources, None) if self.config.output.identify else None
+        return None if source is None else read_patient(source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +188,9 @@ def _fingerprint(job: Job, earlier: Sequence[_Done]) -> str:
     parts = (__version__, job.config.model_dump_json(exclude={"batch"}), job.engine.weights)
     for part in (*parts, *(one.fingerprint for one in earlier)):
         digest.update(part.encode() + b"\0")
+    if job.deidentification is not None:
+        # With the key in it nobody else can try whose files these were.
+        digest.update(job.deidentification.pseudonyms.key)
     for line in sorted(set(_file_states(job.study))):
         digest.update(line.encode(errors="surrogateescape") + b"\0")
     return digest.hexdigest()
@@ -194,16 +219,18 @@ def _taken_over(job: Job, fingerprint: str) -> StudyRun | None:
         if (job.folder / FINGERPRINT_NAME).read_text(encoding="ascii").strip() != fingerprint:
             return None
         report = from_document(json.loads((job.folder / REPORT_NAME).read_text(encoding="utf-8")))
+        patient = job.patient()
     except (OSError, ValueError, VertecastError):
         return None
     files = (path for path in sorted(job.folder.rglob("*")) if path.is_file() and path.name != FINGERPRINT_NAME)
     return StudyRun(
-        study_instance_uid=job.study.study_instance_uid,
+        study_instance_uid=job.uid,
         directory=job.directory,
         status="analyzed",
         not_compared=job.not_compared,
         outputs=tuple(path.relative_to(job.out).as_posix() for path in files),
         report=report,
+        patient=patient,
     )
 
 
@@ -218,7 +245,11 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
             _segmenter(job.engine.load, options),
             None if load_projection is None else functools.partial(_projection_segmenter, load_projection, options),
         )
+        # Before the comparison, which names earlier studies by the UIDs that they were written with.
+        if job.deidentification is not None:
+            result = job.deidentification.result(result, job.study)
         result = _compared(result, job, earlier)
+        patient = job.patient()
         analyzed = monotonic()
         outputs: tuple[str, ...] = ()
         if result.status == "analyzed":
@@ -233,6 +264,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
                 strips=[film.strip for film in result.films if film.strip is not None],
                 dicom_images=result.dicom_images,
                 dicom=job.config.dicom,
+                patient=patient,
             )
             (job.folder / FINGERPRINT_NAME).write_text(fingerprint + "\n", encoding="ascii")
     except BundleError:
@@ -244,7 +276,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
     except Exception as error:  # noqa: BLE001  one defect must not cost the other studies their reports
         return job.ended("failed", _defect(error))
     return StudyRun(
-        study_instance_uid=job.study.study_instance_uid,
+        study_instance_uid=job.uid,
         directory=job.directory,
         status=result.status,
         reason=result.reason,
@@ -252,6 +284,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
         outputs=tuple(f"{job.directory}/{name}" for name in outputs),
         timing_s={"analysis": round(analyzed - started, 3), "output": round(monotonic() - analyzed, 3)},
         report=result.report,
+        patient=patient,
     )
 
 

@@ -10,6 +10,7 @@ from pydicom import Dataset
 from vertecast.dicom.headers import read_attributes
 from vertecast.dicom.sources import PARSE_ERRORS, FileRef, cause
 from vertecast.errors import UnreadableError
+from vertecast.patient import Patient
 
 UNICODE: Final = "ISO_IR 192"
 
@@ -47,3 +48,18 @@ def read_study_header(source: FileRef) -> Dataset:
         if keyword not in header:
             setattr(header, keyword, "")
     return header
+
+
+def read_patient(source: FileRef) -> Patient:
+    """Whose image a file is.
+
+    Raises:
+        UnreadableError: as `read_study_header`.
+    """
+    header = read_study_header(source)
+    birth = str(header.PatientBirthDate)
+    return Patient(
+        name=str(header.PatientName.family_comma_given()).strip(", "),
+        patient_id=str(header.PatientID),
+        birth_date=f"{birth[:4]}-{birth[4:6]}-{birth[6:]}" if len(birth) == 8 else birth,
+    )

@@ -224,9 +224,13 @@ def write(axes: Axes, x: float, y: float, text: str, *, bold: bool = False, **st
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """Render a figure at one pixel a pixel."""
+    """Render a figure at one pixel a pixel, without an opacity that it has nowhere: a PDF takes such a PNG as it is."""
     from io import BytesIO
 
+    from PIL import Image
+
+    canvas: Any = figure.canvas  # that of Agg, whose methods have no types
+    canvas.draw()
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", facecolor="black", metadata={"Software": None}, pil_kwargs=_PNG)
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, format="PNG", **_PNG)
     return buffer.getvalue()

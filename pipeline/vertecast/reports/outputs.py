@@ -18,6 +18,7 @@ from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LA
 from vertecast.config import DicomOptions
 from vertecast.errors import OutputError
 from vertecast.images import HeightMap, Mask, MeasuredImage, Volume
+from vertecast.patient import Patient
 from vertecast.reports import colour_tables, document, index, labels, page, pictures, printing, summary
 from vertecast.reports.films import MeasuredFilm, render_films
 from vertecast.reports.filmstrip import Filmstrip, render_strips
@@ -60,6 +61,7 @@ def write_study(
     strips: Sequence[Filmstrip] = (),
     dicom_images: Sequence[MeasuredImage] = (),
     dicom: DicomOptions = _AS_USUAL,
+    patient: Patient | None = None,
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -77,6 +79,7 @@ def write_study(
         dicom_images: What came from DICOM, the CT first: structured report, segmentations, pictures
             and PDF go back into its study.
         dicom: What these objects look like.
+        patient: Whom page and PDF name; None: nobody.
 
     Returns:
         Names of the files written, relative to ``directory``.
@@ -103,10 +106,10 @@ def write_study(
             colour_tables.write_colour_tables(label_mask, report, fresh)
         for number, film in enumerate(films, start=1):
             _write_film_labels(film, fresh / FILM_LABELS_NAME.format(number=number))
-        (fresh / PAGE_NAME).write_text(page.write_page(report, shown), encoding="utf-8")
+        (fresh / PAGE_NAME).write_text(page.write_page(report, shown, patient), encoding="utf-8")
         (fresh / REPORT_NAME).write_text(_json_text(content), encoding="utf-8")
         _write_fhir(report, fresh / FHIR_NAME)
-        printed = printing.print_report(report, shown) if printing.can_print() else None
+        printed = printing.print_report(report, shown, patient) if printing.can_print() else None
         if printed is not None:
             (fresh / PDF_NAME).write_bytes(printed.pdf)
         if dicom_images:

@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from vertecast import __version__
+from vertecast.patient import Patient
 from vertecast.reports import (
     change_tables,
     course,
@@ -25,17 +26,19 @@ if TYPE_CHECKING:
 OVERVIEWS: Final = ("sagittal", "coronal")
 
 
-def write_page(report: StudyReport, shown: pictures.Pictures) -> str:
+def write_page(report: StudyReport, shown: pictures.Pictures, patient: Patient | None = None) -> str:
     """Build the page.
 
     Args:
         report: The study.
         shown: Its pictures, embedded in the page; may be empty.
+        patient: Whom it names; None: nobody.
 
     Returns:
         HTML that loads nothing from anywhere.
     """
-    return environment().get_template("report.html.j2").render(page_context(report, shown))
+    context = page_context(report, shown) | {"patient": patient}
+    return environment().get_template("report.html.j2").render(context)
 
 
 def page_context(report: StudyReport, shown: pictures.Pictures) -> dict[str, Any]:

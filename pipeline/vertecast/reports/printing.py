@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vertecast.images import OWN_RESULT
+from vertecast.patient import Patient
 from vertecast.reports import page, pictures
 from vertecast.results import StudyReport
 
@@ -17,10 +18,11 @@ NO_PDF: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrintedReport:
-    """A PDF and the HTML that it was printed from."""
+    """A PDF, the HTML that it was printed from, and whether it names the patient."""
 
     pdf: bytes
     html: str
+    names_patient: bool = False
 
 
 def can_print() -> bool:
@@ -32,7 +34,7 @@ def can_print() -> bool:
     return True
 
 
-def print_report(report: StudyReport, shown: pictures.Pictures) -> PrintedReport:
+def print_report(report: StudyReport, shown: pictures.Pictures, patient: Patient | None = None) -> PrintedReport:
     """Print a report on A4.
 
     The same report gives the same PDF: it holds no date, and series of our own that came back with the study are left
@@ -41,13 +43,14 @@ def print_report(report: StudyReport, shown: pictures.Pictures) -> PrintedReport
     Args:
         report: The study.
         shown: Its pictures.
+        patient: Whom it names; None: nobody.
     """
     import weasyprint
     from weasyprint.urls import URLFetcher
 
     series = [one for one in report.series if one.reason != OWN_RESULT]
-    context = page.page_context(report, shown) | {"series": series}
+    context = page.page_context(report, shown) | {"series": series, "patient": patient}
     html = page.environment().get_template("print.html.j2").render(context)
     only_embedded = URLFetcher(allowed_protocols={"data"}, fail_on_errors=True)
     pdf = weasyprint.HTML(string=html, url_fetcher=only_embedded).write_pdf()
-    return PrintedReport(pdf=pdf, html=html)
+    return PrintedReport(pdf=pdf, html=html, names_patient=patient is not None)

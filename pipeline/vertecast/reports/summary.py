@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from vertecast import __version__
+from vertecast.patient import Patient
 from vertecast.reports import document, wording
 from vertecast.results import (
     CementFinding,
@@ -35,6 +36,7 @@ class StudyRun:
         outputs: Files written, relative to the run's folder.
         timing_s: Seconds by step.
         report: The report, where there is one.
+        patient: Whom ``index.html`` names; None unless the operator asks for it. Never in ``run.json``.
     """
 
     study_instance_uid: str
@@ -45,6 +47,7 @@ class StudyRun:
     outputs: tuple[str, ...] = ()
     timing_s: Mapping[str, float] = field(default_factory=dict)
     report: StudyReport | None = None
+    patient: Patient | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from pydicom import Dataset
 
@@ -21,6 +21,14 @@ from vertecast.results import StudyReport
 
 FILM_PICTURES: Final = ("film_", "cine_")
 """Names of pictures that show the pixels of a film or a cine begin so."""
+
+DAYS_OF_THE_RUN: Final = ("InstanceCreationDate", "ContentDate")
+TIMES_OF_THE_RUN: Final = ("InstanceCreationTime", "ContentTime")
+NO_DAY: Final = "19000101"
+"""Where a day must be named and there is none."""
+
+_Headers: TypeAlias = Sequence[tuple[MeasuredImage, Sequence[Dataset]]]
+"""Each measured image with the data sets of its DICOM images."""
 
 
 def build_objects(
@@ -48,7 +56,22 @@ def build_objects(
     """
     read = [(image, image.source.read()) for image in images]
     headers = [(image, found) for image, found in read if found and all(map(can_take_results, found))]
-    if headers and len(headers) == len(read):
+    for name, item in _objects(report, headers, shown, printed, options, is_whole=len(headers) == len(read)):
+        _keep_to_its_time(item, headers[0][1][0])
+        yield name, item
+
+
+def _objects(
+    report: StudyReport,
+    headers: _Headers,
+    shown: Pictures,
+    printed: PrintedReport | None,
+    options: DicomOptions,
+    *,
+    is_whole: bool,
+) -> Iterator[tuple[str, Dataset]]:
+    """The objects as they are made now."""
+    if headers and is_whole:
         yield "sr.dcm", structured_report(report, source_study(headers))
     for number, (image, found) in enumerate(headers, start=1):
         segmentation = build_segmentation(image, found, number, options.segmentation)
@@ -61,10 +84,30 @@ def build_objects(
         burned_in = _burned_in(headers) if name.startswith(FILM_PICTURES) else "NO"
         yield f"capture_{number}.dcm", build_capture(picture, first, number, burned_in=burned_in)
     if printed is not None:
-        yield "report_pdf.dcm", build_pdf(printed.pdf, printed.html, first)
+        yield "report_pdf.dcm", build_pdf(printed, first)
 
 
-def _burned_in(headers: Sequence[tuple[MeasuredImage, Sequence[Dataset]]]) -> str:
+def _keep_to_its_time(item: Dataset, header: Dataset) -> None:
+    """Say of an object, as the source does, that its dates were moved (PS3.3 C.12.1).
+
+    Today is no day of such a time: beside the moved date of the study it would tell how far that was moved.
+    """
+    if "LongitudinalTemporalInformationModified" not in header:
+        return
+    item.LongitudinalTemporalInformationModified = header.LongitudinalTemporalInformationModified
+    if header.LongitudinalTemporalInformationModified != "MODIFIED":
+        return
+    for keyword in DAYS_OF_THE_RUN:
+        if keyword in item:
+            setattr(item, keyword, str(header.get("StudyDate") or NO_DAY))
+    for keyword in TIMES_OF_THE_RUN:
+        if keyword in item:
+            setattr(item, keyword, "000000")
+    for equipment in item.get("ContributingEquipmentSequence", ()):
+        equipment.pop("ContributionDateTime", None)
+
+
+def _burned_in(headers: _Headers) -> str:
     """What the films of a study say of text in their pixels, which their pictures show too; "" where one says nothing.
 
     The pictures of a CT carry levels and grades, and never who the patient is.

@@ -8,22 +8,23 @@ from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
 from vertecast.reports.dicom.identity import ResultObject, digest
+from vertecast.reports.printing import PrintedReport
 
 TITLE: Final = "Vertecast spine report"
 
 
-def build_pdf(pdf: bytes, html: str, header: Dataset) -> Dataset:
+def build_pdf(printed: PrintedReport, header: Dataset) -> Dataset:
     """Wrap a PDF.
 
     Args:
-        pdf: The document.
-        html: What it was printed from: names the content, since a PDF of the same content may differ in its bytes.
+        printed: The document. What it was printed from names the content, since a PDF of the same content may differ in
+            its bytes.
         header: Data set of a source image.
     """
-    result = ResultObject(header, EncapsulatedPDFStorage, "DOC", "document", instance=(1, digest(html)))
+    result = ResultObject(header, EncapsulatedPDFStorage, "DOC", "document", instance=(1, digest(printed.html)))
     result.ConversionType = "WSD"
     result.AcquisitionDateTime = ""
-    result.BurnedInAnnotation = "NO"
+    result.BurnedInAnnotation = "YES" if printed.names_patient else "NO"
     result.DocumentTitle = TITLE
     name = Dataset()
     name.CodeValue, name.CodingSchemeDesignator, name.CodeMeaning = "18748-4", "LN", "Diagnostic imaging study"
@@ -33,6 +34,6 @@ def build_pdf(pdf: bytes, html: str, header: Dataset) -> Dataset:
     result.SourceInstanceSequence = [source]
     result.VerificationFlag = "UNVERIFIED"
     result.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    result.EncapsulatedDocumentLength = len(pdf)
-    result.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    result.EncapsulatedDocumentLength = len(printed.pdf)
+    result.EncapsulatedDocument = printed.pdf + b"\0" * (len(printed.pdf) % 2)
     return result
