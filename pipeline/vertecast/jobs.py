@@ -23,7 +23,7 @@ from vertecast.engine import Engine, Loader, ProjectionLoader
 from vertecast.errors import BundleError, VertecastError
 from vertecast.images import Mask
 from vertecast.reports.document import from_document
-from vertecast.reports.outputs import LABELS_NAME, REPORT_NAME, write_study
+from vertecast.reports.outputs import LABELS_NAME, REPORT_NAME, CtDetail, write_study
 from vertecast.reports.summary import StudyRun
 from vertecast.results import StudyReport
 from vertecast.workflow import (
@@ -228,7 +228,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
                 result.volume,
                 result.labels,
                 job.folder,
-                height_maps=result.height_maps,
+                detail=CtDetail(height_maps=result.height_maps, canal=result.canal),
                 films=result.films,
                 strips=[film.strip for film in result.films if film.strip is not None],
                 dicom_images=result.dicom_images,

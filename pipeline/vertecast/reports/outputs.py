@@ -8,7 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,9 @@ from vertecast.reports import document, index, labels, page, pictures, printing,
 from vertecast.reports.films import MeasuredFilm, render_films
 from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.reports.height_maps import render_height_maps
+from vertecast.reports.viewer.film_scenes import render_film_scenes
+from vertecast.reports.viewer.grids import Sources
+from vertecast.reports.viewer.scenes import Scene, render_scenes
 from vertecast.results import StudyReport
 
 REPORT_NAME: Final = "report.json"
@@ -46,13 +49,29 @@ _OWN_PATTERNS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CtDetail:
+    """What the pictures of a CT show beyond its label map.
+
+    Attributes:
+        height_maps: Of fractured and treated bodies.
+        canal: Non-zero inside the spinal canal, on any grid; None where it was not seen.
+    """
+
+    height_maps: Sequence[HeightMap] = ()
+    canal: Mask | None = None
+
+
+NO_DETAIL: Final = CtDetail()
+
+
 def write_study(
     report: StudyReport,
     volume: Volume | None,
     label_mask: Mask | None,
     directory: Path,
     *,
-    height_maps: Sequence[HeightMap] = (),
+    detail: CtDetail = NO_DETAIL,
     films: Sequence[MeasuredFilm] = (),
     strips: Sequence[Filmstrip] = (),
     dicom_images: Sequence[MeasuredImage] = (),
@@ -67,7 +86,7 @@ def write_study(
         volume: Its CT, or None where only a label map was given.
         label_mask: Label map (`labels.label_map`), or None where nothing was segmented.
         directory: Folder of the study.
-        height_maps: Of fractured and treated bodies on the CT.
+        detail: What the pictures of a CT show beyond its label map.
         films: Projections that were measured, each with its series and its labels.
         strips: A few frames of each cine.
         dicom_images: What came from DICOM, the CT first: structured report, segmentations, pictures
@@ -84,10 +103,13 @@ def write_study(
         report = replace(report, warnings=(*report.warnings, printing.NO_PDF))
     content = document.to_document(report)
     document.validate(content)
-    shown = dict(pictures.render_pictures(volume, label_mask, report)) if label_mask is not None else {}
-    shown.update(render_height_maps(height_maps))
+    shown = (
+        dict(pictures.render_pictures(volume, label_mask, report, canal=detail.canal)) if label_mask is not None else {}
+    )
+    shown.update(render_height_maps(detail.height_maps))
     shown.update(render_films(films, report))
     shown.update(render_strips(strips, report.cines))
+    scenes = _scenes(report, volume, label_mask, detail.canal, films)
     with _as_output_error(directory), _replacing(directory) as fresh:
         if shown:
             (fresh / IMAGES_FOLDER).mkdir()
@@ -97,7 +119,7 @@ def write_study(
             labels.write_nifti(label_mask, fresh / LABELS_NAME)
         for number, film in enumerate(films, start=1):
             _write_film_labels(film, fresh / FILM_LABELS_NAME.format(number=number))
-        (fresh / PAGE_NAME).write_text(page.write_page(report, shown), encoding="utf-8")
+        (fresh / PAGE_NAME).write_text(page.write_page(report, shown, scenes), encoding="utf-8")
         (fresh / REPORT_NAME).write_text(_json_text(content), encoding="utf-8")
         printed = printing.print_report(report, shown) if printing.can_print() else None
         if printed is not None:
@@ -105,6 +127,21 @@ def write_study(
         if dicom_images:
             _write_objects(report, dicom_images, shown, printed, fresh)
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
+
+
+def _scenes(
+    report: StudyReport,
+    volume: Volume | None,
+    label_mask: Mask | None,
+    canal: Mask | None,
+    films: Sequence[MeasuredFilm],
+) -> tuple[Scene, ...]:
+    """What the page lets its reader scroll through."""
+    found: tuple[Scene, ...] = ()
+    if label_mask is not None:
+        vertebrae = pictures.shown_vertebrae(report)
+        found = render_scenes(Sources(volume=volume, labels=label_mask, canal=canal, vertebrae=vertebrae), report)
+    return (*found, *render_film_scenes(films, report))
 
 
 def _write_objects(
