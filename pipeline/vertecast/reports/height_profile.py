@@ -37,7 +37,7 @@ Range: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A measured height: its place, the ends of its interval, whether it lies below the expected range, and whether
+    """A measured height: its place, the ends of its interval, whether all of it lies below the expected range, and whether
     its body is fractured."""
 
     x: float
@@ -114,8 +114,8 @@ def _profile(vertebrae: Sequence[VertebraFinding], series: int) -> HeightProfile
     scale = Scale(low=low, per_mm=COLUMN / (high - low))
     columns = tuple(_column(number, vertebrae, expected, rows, scale) for number in range(len(PLACES)))
     lost = list(_too_low(vertebrae, expected))
-    below = "Below the expected range: " + "; ".join(lost) + "."
-    sentence = below if lost else "No measured height lies below the expected range."
+    below = "Below the expected range with their whole interval: " + "; ".join(lost) + "."
+    sentence = below if lost else "No height lies below the expected range with its whole interval."
     return HeightProfile(
         series=series,
         sentence=sentence if size else "Measured heights.",
@@ -131,7 +131,7 @@ def _profile(vertebrae: Sequence[VertebraFinding], series: int) -> HeightProfile
 
 _NOTE: Final = (
     "Bars: heights expected in this patient, that is the normal shape of the spine scaled to the sound bodies in view, "
-    f"±{100 * HALF_RANGE:.0f} %. Lines: 95 % intervals. Diamonds: fractured; rings: below the range."
+    f"±{100 * HALF_RANGE:.0f} %. Lines: 95 % intervals. Diamonds: fractured; rings: the whole interval lies below the range."
 )
 
 
@@ -164,7 +164,7 @@ def _column(
         height = _heights(vertebra).get(place)
         if height is not None:
             low, high = (scale.at(number, end) for end in height.interval95 or (height.value,) * 2)
-            is_low = span is not None and height.value < span[0]
+            is_low = _is_below(height, span)
             x = scale.at(number, height.value)
             marks.append(Mark(x=x, y=row.y, low=low, high=high, is_low=is_low, is_fractured=row.is_fractured))
     last = scale.low + COLUMN / scale.per_mm
@@ -212,8 +212,13 @@ def _too_low(
     for vertebra, ranges in zip(vertebrae, expected, strict=True):
         for place, height in _heights(vertebra).items():
             span = ranges[place]
-            if span is not None and height.value < span[0]:
+            if span is not None and _is_below(height, span):
                 yield f"{vertebra.level} {place} {wording.quantity(height)} ({_range_text(span)})"
+
+
+def _is_below(height: Quantity, span: Range | None) -> bool:
+    """The whole interval lies below the range."""
+    return span is not None and max(height.interval95 or (height.value,)) < span[0]
 
 
 def _range_text(span: Range) -> str:

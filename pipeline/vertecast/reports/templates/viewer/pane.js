@@ -164,10 +164,12 @@ class Pane {
       const colour = body.marked ? this.viewer.markedColour : WHITE;
       const line = 15 * this.unit;
       const [x, align] = this.plane === "film" ? [column, "center"] : [8 * this.unit, "left"];
-      // Below the letter of the side.
-      const y = this.plane === "film" ? row : Math.max(row, (body.note ? 2.7 : 2.2) * line);
-      this.write(context, body.name, x, y - (body.note ? line / 2 : 0), align, colour);
-      if (body.note) this.write(context, body.note, x, y + line / 2, align, colour);
+      // At the upper end the name stands alone, below the letter of the side.
+      const isHigh = this.plane !== "film" && row < 3 * line;
+      const note = isHigh ? "" : body.note;
+      const y = isHigh ? Math.max(row, 2 * line) : row;
+      this.write(context, body.name, x, y - (note ? line / 2 : 0), align, colour);
+      if (note) this.write(context, note, x, y + line / 2, align, colour);
     }
   }
 
