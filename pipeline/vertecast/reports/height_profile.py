@@ -37,8 +37,14 @@ Range: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A measured height: its place, the ends of its interval, whether all of it lies below the expected range, and whether
-    its body is fractured."""
+    """A measured height.
+
+    Attributes:
+        x, y: Where it stands.
+        low, high: Ends of its interval.
+        is_low: The whole interval lies below the expected range.
+        is_fractured: Its body is fractured.
+    """
 
     x: float
     y: float
@@ -130,8 +136,8 @@ def _profile(vertebrae: Sequence[VertebraFinding], series: int) -> HeightProfile
 
 
 _NOTE: Final = (
-    "Bars: heights expected in this patient, that is the normal shape of the spine scaled to the sound bodies in view, "
-    f"±{100 * HALF_RANGE:.0f} %. Lines: 95 % intervals. Diamonds: fractured; rings: the whole interval lies below the range."
+    "Bars: heights expected in this patient, the normal shape of the spine scaled to the sound bodies in view, "
+    f"±{100 * HALF_RANGE:.0f} %. Lines: 95 % intervals. Diamonds: fractured; rings: below the range as a whole."
 )
 
 
