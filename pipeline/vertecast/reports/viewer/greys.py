@@ -27,7 +27,7 @@ class GreyTable:
     def encode(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
         """The nearest code of each value, any shape; beyond the ends the end, NaN the lowest."""
         codes = np.interp(np.nan_to_num(values, nan=self.values[0]), self.values, self.codes)
-        return np.rint(codes).astype(np.uint8)
+        return np.asarray(np.rint(codes), dtype=np.uint8)
 
     def decode(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """The value of each code, as the viewer reads it."""
