@@ -14,12 +14,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from vertecast.reports import index, outputs, page, pictures
 from vertecast.reports.summary import RunSummary, StudyRun
 
-PIXELS = """canvas => {
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  return Array.from(data).reduce((sum, value, n) => (sum * 31 + value * (n % 251)) % 1e9, 7);
-}"""
-"""A number that changes with any pixel of a canvas."""
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -44,9 +38,10 @@ class Visit:
     def settled(self) -> None:
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
-    def drawn(self, selector: str) -> float:
+    def drawn(self, selector: str) -> str:
+        """The pixels of a canvas."""
         self.settled()
-        return float(self.page.locator(selector).evaluate(PIXELS))
+        return str(self.page.locator(selector).evaluate("canvas => canvas.toDataURL()"))
 
 
 @pytest.fixture(scope="module")
