@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
-from typing import Final, Literal
+from typing import Final
 
 
 class Level(IntEnum):
@@ -119,10 +119,13 @@ NEIGHBOUR_SCATTER: Final = 0.03
 between people it is 0.06 to 0.08 (Matsumoto 2011)."""
 
 
-def normal_height_mm(level: str, place: Literal["anterior", "middle", "posterior"]) -> float | None:
+def normal_height_mm(level: str, place: str) -> float | None:
     """Normal height of a body at one place, after the two tables above; None for a level that they do not hold.
 
     The middle height is the mean of the other two.
+
+    Raises:
+        KeyError: ``place`` is none of anterior, middle and posterior.
     """
     if level not in NORMAL_POSTERIOR_MM:
         return None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import numpy as np
 
 from vertecast.anatomy import NEIGHBOUR_SCATTER, NORMAL_ANTERIOR_SHARE, normal_height_mm
 from vertecast.results import Deformity, HeightReference, Measured, NotMeasured, Place, Quantity
 
-SagittalPlace: TypeAlias = Literal["anterior", "middle", "posterior"]
-PLACES: Final[tuple[SagittalPlace, ...]] = ("anterior", "middle", "posterior")
+PLACES: Final[tuple[Place, ...]] = ("anterior", "middle", "posterior")
 
 Z95: Final = 1.96
 
@@ -96,7 +95,7 @@ def compare(
     )
 
 
-def _scale(names: Sequence[str], target: int, source: int, place: SagittalPlace) -> float:
+def _scale(names: Sequence[str], target: int, source: int, place: Place) -> float:
     """Normal height of the target's level over that of the source's; 1 where a level is unknown."""
     own, other = (normal_height_mm(names[n], place) for n in (target, source))
     return 1.0 if own is None or other is None else own / other
