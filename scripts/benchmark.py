@@ -166,7 +166,7 @@ def time_stages(study: Path, runs: int) -> dict[str, list[float]]:
     from vertecast.engine import shipped_engine
     from vertecast.measurement.levels import assign_levels
     from vertecast.measurement.study import measure_study
-    from vertecast.reports.outputs import write_study
+    from vertecast.reports.outputs import MeasuredStudy, write_study
     from vertecast.workflow import analyze_study
 
     studies = [one for one in find_studies([study]) if isinstance(one, StudyFiles)]
@@ -192,10 +192,15 @@ def time_stages(study: Path, runs: int) -> dict[str, list[float]]:
     for _ in range(runs):
         started = time.process_time()
         with tempfile.TemporaryDirectory() as out:
-            write_study(
-                result.report, result.volume, result.labels, Path(out) / "study", height_maps=result.height_maps,
+            measured = MeasuredStudy(
+                report=result.report,
+                volume=result.volume,
+                labels=result.labels,
+                height_maps=result.height_maps,
+                canal=result.canal,
                 dicom_images=result.dicom_images,
-            )  # fmt: skip
+            )
+            write_study(measured, Path(out) / "study")
         writing.append(time.process_time() - started)
     above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024 / 2**30
     return {

@@ -1,7 +1,8 @@
-"""Levels, structures and leak compartments: the one table behind labels, codes and reports."""
+"""Levels with their normal heights, structures, leak compartments: the one table behind labels, codes and reports."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -96,6 +97,41 @@ class YeomType(StrEnum):
     SEGMENTAL = "S"
     CORTICAL = "C"
     DISC = "D"
+
+
+NORMAL_POSTERIOR_MM: Final[Mapping[str, float]] = {
+    "T1": 14.1, "T2": 15.6, "T3": 15.7, "T4": 16.2, "T5": 16.2, "T6": 17.4, "T7": 18.2, "T8": 18.7, "T9": 19.3,
+    "T10": 20.2, "T11": 21.3, "T12": 22.7, "L1": 23.8, "L2": 24.3, "L3": 23.8, "L4": 24.1, "L5": 22.9,
+}  # fmt: skip
+"""Posterior body heights. Source: Panjabi et al., thoracic, Spine 1991;16:888-901; lumbar, Spine 1992;17:299-306. Only
+ratios of two levels are used."""
+
+NORMAL_ANTERIOR_SHARE: Final[Mapping[str, float]] = {
+    "T1": 0.99, "T2": 0.98, "T3": 0.97, "T4": 0.96, "T5": 0.96, "T6": 0.95, "T7": 0.94, "T8": 0.94, "T9": 0.95,
+    "T10": 0.95, "T11": 0.95, "T12": 0.96, "L1": 0.97, "L2": 0.99, "L3": 1.02, "L4": 1.04, "L5": 1.15,
+}  # fmt: skip
+"""Normal anterior / posterior height. Source: Berry et al., Spine 1987;12:362-367; Evans et al., Bone 1993;14:S45-S51,
+rounded. On MRI of 115 people T10 to L2 were lower, 0.92, 0.92, 0.90, 0.89, 0.90, SD 0.06 to 0.08 (Matsumoto et al.,
+Surg Radiol Anat 2011;33:223-228); neighbouring levels keep the same relation there."""
+
+NEIGHBOUR_SCATTER: Final = 0.03
+"""Scatter (1 SD) of a sound body's height about the one scaled from a neighbour, within one person. General knowledge;
+between people it is 0.06 to 0.08 (Matsumoto 2011)."""
+
+
+def normal_height_mm(level: str, place: str) -> float | None:
+    """Normal height of a body at one place, after the two tables above; None for a level that they do not hold.
+
+    The middle height is the mean of the other two.
+
+    Raises:
+        KeyError: ``place`` is none of anterior, middle and posterior.
+    """
+    if level not in NORMAL_POSTERIOR_MM:
+        return None
+    anterior = NORMAL_ANTERIOR_SHARE[level]
+    share = {"anterior": anterior, "middle": (1 + anterior) / 2, "posterior": 1.0}[place]
+    return NORMAL_POSTERIOR_MM[level] * share
 
 
 RIM_INSET_FRACTION: Final = 0.1

@@ -25,7 +25,7 @@ from vertecast.errors import BundleError, VertecastError
 from vertecast.images import Mask
 from vertecast.patient import Patient
 from vertecast.reports.document import from_document
-from vertecast.reports.outputs import LABELS_NAME, REPORT_NAME, write_study
+from vertecast.reports.outputs import LABELS_NAME, REPORT_NAME, MeasuredStudy, write_study
 from vertecast.reports.summary import StudyRun
 from vertecast.results import StudyReport
 from vertecast.workflow import (
@@ -255,14 +255,17 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
         if result.status == "analyzed":
             (job.folder / FINGERPRINT_NAME).unlink(missing_ok=True)
             outputs = write_study(
-                result.report,
-                result.volume,
-                result.labels,
+                MeasuredStudy(
+                    report=result.report,
+                    volume=result.volume,
+                    labels=result.labels,
+                    height_maps=result.height_maps,
+                    canal=result.canal,
+                    films=result.films,
+                    strips=[film.strip for film in result.films if film.strip is not None],
+                    dicom_images=result.dicom_images,
+                ),
                 job.folder,
-                height_maps=result.height_maps,
-                films=result.films,
-                strips=[film.strip for film in result.films if film.strip is not None],
-                dicom_images=result.dicom_images,
                 dicom=job.config.dicom,
                 patient=patient,
             )

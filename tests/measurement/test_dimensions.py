@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vertecast.anatomy import LUMBAR, THORACIC
-from vertecast.measurement.comparison import NORMAL_ANTERIOR_SHARE, NORMAL_POSTERIOR_MM
+from vertecast.anatomy import LUMBAR, NORMAL_ANTERIOR_SHARE, NORMAL_POSTERIOR_MM, THORACIC
 from vertecast.simulation.population import DIMENSIONS
 
 LEVELS = [level.name for level in (*THORACIC, *LUMBAR)]

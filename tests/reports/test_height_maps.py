@@ -59,7 +59,10 @@ def test_a_level_map_still_has_a_scale() -> None:
 
 def test_it_is_written_beside_the_other_pictures_and_shown_on_the_page(case, tmp_path: Path) -> None:
     maps = [wedge("L1", 12.0, 24.0)]
-    written = outputs.write_study(case.report, case.volume, case.labels, tmp_path / "x", height_maps=maps)
+    written = outputs.write_study(
+        outputs.MeasuredStudy(report=case.report, volume=case.volume, labels=case.labels, height_maps=maps),
+        tmp_path / "x",
+    )
     assert "images/height_map_L1.png" in written
     text = (tmp_path / "x" / "report.html").read_text()
     assert text.index("L1 in the sagittal, coronal") < text.index("L1 seen from above") < text.index("<table")

@@ -8,26 +8,12 @@ from typing import Final, Literal
 
 import numpy as np
 
+from vertecast.anatomy import NEIGHBOUR_SCATTER, NORMAL_ANTERIOR_SHARE, normal_height_mm
 from vertecast.results import Deformity, HeightReference, Measured, NotMeasured, Place, Quantity
 
 PLACES: Final[tuple[Place, ...]] = ("anterior", "middle", "posterior")
 
 Z95: Final = 1.96
-
-NORMAL_POSTERIOR_MM: Final[Mapping[str, float]] = {
-    "T1": 14.1, "T2": 15.6, "T3": 15.7, "T4": 16.2, "T5": 16.2, "T6": 17.4, "T7": 18.2, "T8": 18.7, "T9": 19.3,
-    "T10": 20.2, "T11": 21.3, "T12": 22.7, "L1": 23.8, "L2": 24.3, "L3": 23.8, "L4": 24.1, "L5": 22.9,
-}  # fmt: skip
-"""Posterior body heights. Source: Panjabi et al., thoracic, Spine 1991;16:888-901; lumbar, Spine 1992;17:299-306. Only
-ratios of two levels are used."""
-
-NORMAL_ANTERIOR_SHARE: Final[Mapping[str, float]] = {
-    "T1": 0.99, "T2": 0.98, "T3": 0.97, "T4": 0.96, "T5": 0.96, "T6": 0.95, "T7": 0.94, "T8": 0.94, "T9": 0.95,
-    "T10": 0.95, "T11": 0.95, "T12": 0.96, "L1": 0.97, "L2": 0.99, "L3": 1.02, "L4": 1.04, "L5": 1.15,
-}  # fmt: skip
-"""Normal anterior / posterior height. Source: Berry et al., Spine 1987;12:362-367; Evans et al., Bone 1993;14:S45-S51,
-rounded. On MRI of 115 people T10 to L2 were lower, 0.92, 0.92, 0.90, 0.89, 0.90, SD 0.06 to 0.08 (Matsumoto et al.,
-Surg Radiol Anat 2011;33:223-228); neighbouring levels keep the same relation there."""
 
 GENANT_LIMITS: Final = (0.20, 0.25, 0.40)
 """Height loss at which grades 1, 2 and 3 begin. Source: Genant et al., J Bone Miner Res 1993;8:1137-1148."""
@@ -37,10 +23,6 @@ WHOLE_BODY_SHARE: Final = 2 / 3
 
 REFERENCE_REACH: Final = 3
 """A neighbour serves up to three bodies away; beyond that a person departs too far from mean tables of sizes."""
-
-NEIGHBOUR_SCATTER: Final = 0.03
-"""Scatter (1 SD) of a sound body's height about the one scaled from a neighbour, within one person. General knowledge;
-between people it is 0.06 to 0.08 (Matsumoto 2011)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,14 +97,8 @@ def compare(
 
 def _scale(names: Sequence[str], target: int, source: int, place: Place) -> float:
     """Normal height of the target's level over that of the source's; 1 where a level is unknown."""
-    sizes = []
-    for name in (names[target], names[source]):
-        if name not in NORMAL_POSTERIOR_MM:
-            return 1.0
-        anterior = NORMAL_ANTERIOR_SHARE[name]
-        share = {"anterior": anterior, "middle": (1 + anterior) / 2, "posterior": 1.0}[place]
-        sizes.append(NORMAL_POSTERIOR_MM[name] * share)
-    return sizes[0] / sizes[1]
+    own, other = (normal_height_mm(names[n], place) for n in (target, source))
+    return 1.0 if own is None or other is None else own / other
 
 
 def _reference(

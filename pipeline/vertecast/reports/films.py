@@ -78,13 +78,19 @@ def _render(film: MeasuredFilm, report: StudyReport) -> Picture:
 
 def grey(radiograph: Radiograph, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Grey values (rows, columns) with bone bright; what does not show the patient is dark."""
+    low, high = usual_range(radiograph, labels)
+    shades = np.clip((radiograph.intensity - low) / max(high - low, 1e-6), 0, 1) * 255
+    return np.asarray(np.where(radiograph.valid, shades, 0.3 * shades), dtype=np.uint8)
+
+
+def usual_range(radiograph: Radiograph, labels: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    """Intensities that are drawn black and white."""
     # Much cement or metal would darken everything else, and more so from frame to frame of a cine.
     shown = radiograph.intensity[radiograph.valid & (labels == 0)]
     if not len(shown):
-        return np.zeros(radiograph.shape, dtype=np.uint8)
+        return float(radiograph.intensity.max()), float(radiograph.intensity.max()) + 1.0
     low, high = np.percentile(shown, _WINDOW)
-    shades = np.clip((radiograph.intensity - low) / max(float(high - low), 1e-6), 0, 1) * 255
-    return np.asarray(np.where(radiograph.valid, shades, 0.3 * shades), dtype=np.uint8)
+    return float(low), float(high)
 
 
 def _outline(points: SixPointsPx) -> list[PixelPoint]:

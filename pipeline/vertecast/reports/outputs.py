@@ -8,7 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,9 @@ from vertecast.reports import colour_tables, document, index, labels, page, pict
 from vertecast.reports.films import MeasuredFilm, render_films
 from vertecast.reports.filmstrip import Filmstrip, render_strips
 from vertecast.reports.height_maps import render_height_maps
+from vertecast.reports.viewer.film_scenes import render_film_scenes
+from vertecast.reports.viewer.grids import Sources
+from vertecast.reports.viewer.scenes import Scene, render_scenes
 from vertecast.results import StudyReport
 
 REPORT_NAME: Final = "report.json"
@@ -50,18 +53,34 @@ _OWN_PATTERNS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeasuredStudy:
+    """A report with what its pictures, its page and its DICOM objects are made of.
+
+    Attributes:
+        report: The study.
+        volume: Its CT; None without one, or where only a label map was given.
+        labels: Label map (`labels.label_map`); None where nothing was segmented.
+        height_maps: Of fractured and treated bodies on the CT.
+        canal: Non-zero inside the spinal canal, on any grid; None where it was not seen.
+        films: Projections that were measured, each with its series and its labels.
+        strips: A few frames of each cine.
+        dicom_images: What came from DICOM, the CT first: structured report, segmentations, pictures
+            and PDF go back into its study.
+    """
+
+    report: StudyReport
+    volume: Volume | None = None
+    labels: Mask | None = None
+    height_maps: Sequence[HeightMap] = ()
+    canal: Mask | None = None
+    films: Sequence[MeasuredFilm] = ()
+    strips: Sequence[Filmstrip] = ()
+    dicom_images: Sequence[MeasuredImage] = ()
+
+
 def write_study(
-    report: StudyReport,
-    volume: Volume | None,
-    label_mask: Mask | None,
-    directory: Path,
-    *,
-    height_maps: Sequence[HeightMap] = (),
-    films: Sequence[MeasuredFilm] = (),
-    strips: Sequence[Filmstrip] = (),
-    dicom_images: Sequence[MeasuredImage] = (),
-    dicom: DicomOptions = _AS_USUAL,
-    patient: Patient | None = None,
+    study: MeasuredStudy, directory: Path, *, dicom: DicomOptions = _AS_USUAL, patient: Patient | None = None
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -69,16 +88,9 @@ def write_study(
     folder are kept.
 
     Args:
-        report: The study.
-        volume: Its CT, or None where only a label map was given.
-        label_mask: Label map (`labels.label_map`), or None where nothing was segmented.
+        study: What was measured, and on what.
         directory: Folder of the study.
-        height_maps: Of fractured and treated bodies on the CT.
-        films: Projections that were measured, each with its series and its labels.
-        strips: A few frames of each cine.
-        dicom_images: What came from DICOM, the CT first: structured report, segmentations, pictures
-            and PDF go back into its study.
-        dicom: What these objects look like.
+        dicom: What its DICOM objects look like.
         patient: Whom page and PDF name; None: nobody.
 
     Returns:
@@ -86,35 +98,55 @@ def write_study(
 
     Raises:
         OutputError: disk full, no permission, or the folder holds something else than a report.
-        UnreadableError: a source image of ``dicom_images`` cannot be read again.
+        UnreadableError: a source image of ``study.dicom_images`` cannot be read again.
     """
+    report = study.report
     if not printing.can_print():
         report = replace(report, warnings=(*report.warnings, printing.NO_PDF))
     content = document.to_document(report)
     document.validate(content)
-    shown = dict(pictures.render_pictures(volume, label_mask, report)) if label_mask is not None else {}
-    shown.update(render_height_maps(height_maps))
-    shown.update(render_films(films, report))
-    shown.update(render_strips(strips, report.cines))
+    shown = _pictures(study, report)
+    scenes = _scenes(study, report)
     with _as_output_error(directory), _replacing(directory) as fresh:
         if shown:
             (fresh / IMAGES_FOLDER).mkdir()
         for name, picture in shown.items():
             (fresh / IMAGES_FOLDER / f"{name}.png").write_bytes(picture.png)
-        if label_mask is not None:
-            labels.write_nifti(label_mask, fresh / LABELS_NAME)
-            colour_tables.write_colour_tables(label_mask, report, fresh)
-        for number, film in enumerate(films, start=1):
+        if study.labels is not None:
+            labels.write_nifti(study.labels, fresh / LABELS_NAME)
+            colour_tables.write_colour_tables(study.labels, report, fresh)
+        for number, film in enumerate(study.films, start=1):
             _write_film_labels(film, fresh / FILM_LABELS_NAME.format(number=number))
-        (fresh / PAGE_NAME).write_text(page.write_page(report, shown, patient), encoding="utf-8")
+        (fresh / PAGE_NAME).write_text(page.write_page(report, shown, scenes, patient), encoding="utf-8")
         (fresh / REPORT_NAME).write_text(_json_text(content), encoding="utf-8")
         _write_fhir(report, fresh / FHIR_NAME)
         printed = printing.print_report(report, shown, patient) if printing.can_print() else None
         if printed is not None:
             (fresh / PDF_NAME).write_bytes(printed.pdf)
-        if dicom_images:
-            _write_objects(fresh, report, dicom_images, shown, printed, dicom)
+        if study.dicom_images:
+            _write_objects(fresh, report, study.dicom_images, shown, printed, dicom)
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
+
+
+def _pictures(study: MeasuredStudy, report: StudyReport) -> dict[str, pictures.Picture]:
+    """Every picture of the study, by name."""
+    shown: dict[str, pictures.Picture] = {}
+    if study.labels is not None:
+        shown.update(pictures.render_pictures(study.volume, study.labels, report, canal=study.canal))
+    shown.update(render_height_maps(study.height_maps))
+    shown.update(render_films(study.films, report))
+    shown.update(render_strips(study.strips, report.cines))
+    return shown
+
+
+def _scenes(study: MeasuredStudy, report: StudyReport) -> tuple[Scene, ...]:
+    """What the page lets its reader scroll through."""
+    found: tuple[Scene, ...] = ()
+    if study.labels is not None:
+        vertebrae = pictures.shown_vertebrae(report)
+        sources = Sources(volume=study.volume, labels=study.labels, canal=study.canal, vertebrae=vertebrae)
+        found = render_scenes(sources, report)
+    return (*found, *render_film_scenes(study.films, report))
 
 
 def _write_objects(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
+
+from markupsafe import Markup
 
 from vertecast import __version__
 from vertecast.patient import Patient
@@ -14,10 +18,12 @@ from vertecast.reports import (
     drawing,
     film_tables,
     growth,
+    height_profile,
     pictures,
     tables,
     wording,
 )
+from vertecast.reports.viewer.scenes import SPINE, Scene
 from vertecast.results import StudyReport
 
 if TYPE_CHECKING:
@@ -26,19 +32,63 @@ if TYPE_CHECKING:
 OVERVIEWS: Final = ("sagittal", "coronal")
 
 
-def write_page(report: StudyReport, shown: pictures.Pictures, patient: Patient | None = None) -> str:
+def write_page(
+    report: StudyReport, shown: pictures.Pictures, scenes: Sequence[Scene] = (), patient: Patient | None = None
+) -> str:
     """Build the page.
 
     Args:
         report: The study.
         shown: Its pictures, embedded in the page; may be empty.
+        scenes: What can be scrolled through, each in the place of the picture of its name once scripts run. On paper
+            and without scripts the pictures stay.
         patient: Whom it names; None: nobody.
 
     Returns:
         HTML that loads nothing from anywhere.
     """
-    context = page_context(report, shown) | {"patient": patient}
-    return environment().get_template("report.html.j2").render(context)
+    templates = environment()
+    script = templates.get_template("page.js.j2").render()
+    named = {scene.name: scene for scene in scenes}
+    context = page_context(report, shown) | {
+        "stages": list(_stages(shown, named)),
+        "level_stages": list(_level_stages(shown, named)),
+        "profiles": height_profile.plot_profiles(report),
+        "script": Markup(script),
+        "patient": patient,
+        "script_hash": script_hash(script),
+    }
+    return templates.get_template("report.html.j2").render(context)
+
+
+def script_hash(script: str) -> str:
+    """What the page's policy knows its own script by: no other one runs in it (CSP level 3, section 2.3.1)."""
+    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+def _stages(shown: pictures.Pictures, scenes: dict[str, Scene]) -> Iterator[dict[str, Any]]:
+    """What the first screen shows: the spine in a CT, and every film; each as pictures and, where there is one, a
+    scene."""
+    spine = [_embedded(shown[name]) for name in OVERVIEWS if name in shown]
+    if spine:
+        yield {"pictures": spine, "scene": scenes.get(SPINE)}
+    for name, picture in shown.items():
+        if name.startswith("film_"):
+            yield {"pictures": [_embedded(picture)], "scene": scenes.get(name)}
+
+
+def _level_stages(shown: pictures.Pictures, scenes: dict[str, Scene]) -> Iterator[dict[str, Any]]:
+    """Every body of interest: the picture of its planes with its scene, and further pictures beside it."""
+    levels = dict.fromkeys(picture.level for picture in shown.values() if picture.level is not None)
+    for level in levels:
+        own = {name: picture for name, picture in shown.items() if picture.level == level}
+        planes = own.pop(f"level_{level}", None)
+        yield {
+            "level": level,
+            "pictures": [] if planes is None else [_embedded(planes)],
+            "scene": scenes.get(f"level_{level}"),
+            "beside": [_embedded(picture) for picture in own.values()],
+        }
 
 
 def page_context(report: StudyReport, shown: pictures.Pictures) -> dict[str, Any]:
@@ -47,11 +97,13 @@ def page_context(report: StudyReport, shown: pictures.Pictures) -> dict[str, Any
     for picture in shown.values():
         if picture.level is not None:
             levels.setdefault(picture.level, []).append(_embedded(picture))
+    summary = (*change_tables.change_sentences(report), *wording.summary(report))
     has_ct = any(series.is_volume and series.status == "analyzed" for series in report.series)
     return {
         "report": report,
         "headline": wording.headline(report),
-        "summary": (*change_tables.change_sentences(report), *wording.summary(report)),
+        "summary": summary,
+        "open_points": wording.open_points(report),
         "overviews": [_embedded(one) for name, one in shown.items() if name in OVERVIEWS or name.startswith("film_")],
         "levels": levels,
         "legend": drawing.LEGEND if has_ct else drawing.FILM_LEGEND,

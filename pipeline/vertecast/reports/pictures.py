@@ -1,4 +1,5 @@
-"""The pictures of a report: the whole spine from the side and from the front, and each abnormal body in three planes.
+"""The pictures of a report: the whole spine from the side and from the front, and each body of interest in three
+planes.
 
 Sagittal pictures have anterior on the left; coronal and axial ones have the patient's left on the viewer's right.
 """
@@ -70,8 +71,9 @@ def render_pictures(volume: Volume | None, labels: Mask, report: StudyReport, *,
     vertebrae = shown_vertebrae(report)
     scene = _Scene(volume=volume, labels=labels, canal=canal, vertebrae=vertebrae, has_leaks=bool(report.leaks))
     pictures = {"sagittal": _spine(scene, axis=0), "coronal": _spine(scene, axis=1)}
-    for vertebra in filter(wording.is_abnormal, vertebrae):
-        pictures[f"level_{vertebra.level}"] = _level(scene, vertebra)
+    for vertebra in vertebrae:
+        if wording.is_of_interest(report, vertebra):
+            pictures[f"level_{vertebra.level}"] = _level(scene, vertebra)
     return pictures
 
 

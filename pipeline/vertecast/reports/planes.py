@@ -116,7 +116,7 @@ def curved_cut(
     points = np.zeros((vertical.size, horizontal.size, 3))
     points[..., shown] = horizontal[None, :]
     points[..., 2] = vertical[:, None]
-    points[..., axis] = _curve(centers_lps_mm, axis, vertical)[:, None]
+    points[..., axis] = spine_curve(centers_lps_mm, axis, vertical)[:, None]
     picture_from_lps = np.zeros((2, 4))
     picture_from_lps[0, shown] = picture_from_lps[1, 2] = 1.0
     return Cut(points_lps_mm=points, picture_from_lps=picture_from_lps, extent_mm=extent_mm, normal=np.eye(3)[axis])
@@ -225,7 +225,7 @@ def _raster(
     return pixel_centres(extent_mm, rows, columns)
 
 
-def _curve(centers_lps_mm: geometry.FloatArray, axis: int, heights_mm: geometry.FloatArray) -> geometry.FloatArray:
+def spine_curve(centers_lps_mm: geometry.FloatArray, axis: int, heights_mm: geometry.FloatArray) -> geometry.FloatArray:
     """Coordinate of the spine's curve at each height; constant above the first and below the last centre."""
     from scipy.interpolate import PchipInterpolator
 

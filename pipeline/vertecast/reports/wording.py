@@ -93,6 +93,12 @@ def is_abnormal(vertebra: VertebraFinding) -> bool:
     return vertebra.treated or is_fractured(vertebra)
 
 
+def is_of_interest(report: StudyReport, vertebra: VertebraFinding) -> bool:
+    """Fractured, treated or leaking: the reader wants to look at it."""
+    place = (vertebra.series_instance_uid, vertebra.level)
+    return is_abnormal(vertebra) or any((one.evidence.series_instance_uid, one.level) == place for one in report.leaks)
+
+
 def leak_text(leak: LeakFinding) -> str:
     """ "leak 0.3 mL into the disc above"; "suspected leak 45 mm² into the disc above" on a projection."""
     if leak.suspected and leak.area is not None:
@@ -152,11 +158,16 @@ def summary(report: StudyReport) -> tuple[str, ...]:
     borderline = [v for v in graded if v.genant_grade == 0 and grade_text(v) != "0"]
     if borderline:
         lines.append("Borderline: " + ", ".join(f"{v.level} Genant {grade_text(v)}" for v in borderline) + ".")
+    return (*lines, *open_points(report), *deformity_sentences(report), *_unseen_leaks(report))
+
+
+def open_points(report: StudyReport) -> tuple[str, ...]:
+    """Lines of the summary that tell what could not be measured."""
     missing = ((v.level, v.genant_grade.reason) for v in report.vertebrae if isinstance(v.genant_grade, NotMeasured))
-    lines += [f"{levels} not graded: {reason}." for reason, levels in by_reason(missing)]
+    lines = [f"{levels} not graded: {reason}." for reason, levels in by_reason(missing)]
     if any(v.level_source == "unknown" for v in report.vertebrae):
         lines.append("Levels are unknown: vertebrae are numbered from the top, V1 first.")
-    return (*lines, *deformity_sentences(report), *_unseen_leaks(report))
+    return tuple(lines)
 
 
 def first_sentences(report: StudyReport) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from vertecast.measurement.levels import number_vertebrae
 from vertecast.measurement.study import THICK_SLICE_MM, measure_study
 from vertecast.reports.labels import label_map
 from vertecast.results import LevelAssignment, ModelUsed, SeriesResult, StudyReport
-from vertecast.workflow.result import Segmenter, StudyResult, phase_of
+from vertecast.workflow.result import Segmenter, StudyResult, phase_of, seen_canal
 
 OTHER_PART: Final = "shows another part of the patient than the series that was analysed; analyse it on its own"
 
@@ -100,7 +100,12 @@ def _measure(
     )
     labels = label_map(segmentation, levels, measured.cement_labels, ct.volume)
     return StudyResult(
-        report=report, volume=ct.volume, labels=labels, pieces=measured.pieces, height_maps=measured.height_maps
+        report=report,
+        volume=ct.volume,
+        labels=labels,
+        pieces=measured.pieces,
+        height_maps=measured.height_maps,
+        canal=seen_canal(segmentation),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vertecast.anatomy import Structure
 from vertecast.config import AnalysisOptions
 from vertecast.images import (
     DicomSource,
@@ -80,6 +81,7 @@ class StudyResult:
         source: DICOM images of the CT; None for a file of another format.
         films: Projections that were measured.
         height_maps: Of fractured and treated bodies on the CT.
+        canal: 1 inside the spinal canal, on a grid of its own; None where it was not seen.
     """
 
     report: StudyReport
@@ -89,6 +91,7 @@ class StudyResult:
     source: DicomSource | None = None
     films: tuple[Film, ...] = ()
     height_maps: tuple[HeightMap, ...] = ()
+    canal: Mask | None = None
 
     @property
     def dicom_images(self) -> tuple[MeasuredImage, ...]:
@@ -133,6 +136,14 @@ class StudyResult:
             return ""
         reasons = [series.reason for series in self.report.series if series.status == self.status]
         return "; ".join(dict.fromkeys(reasons)) or "no image series in the study"
+
+
+def seen_canal(segmentation: Segmentation) -> Mask | None:
+    """The spinal canal for the pictures; None where it was drawn from the arches round it instead of seen."""
+    if segmentation.canal_is_inferred:
+        return None
+    canal = (segmentation.structure == Structure.CANAL).astype(np.uint8)
+    return Mask(labels=canal, lps_from_index=segmentation.lps_from_index) if canal.any() else None
 
 
 def phase_of(options: AnalysisOptions, *, cement_seen: bool) -> tuple[Phase, PhaseSource]:

@@ -51,12 +51,14 @@ def analyzed(folder: Path) -> StudyResult:
 def written(result: StudyResult, folder: Path, options: DicomOptions | None = None) -> list[Path]:
     """The DICOM objects of a study."""
     names = outputs.write_study(
-        result.report,
-        result.volume,
-        result.labels,
+        outputs.MeasuredStudy(
+            report=result.report,
+            volume=result.volume,
+            labels=result.labels,
+            films=result.films,
+            dicom_images=result.dicom_images,
+        ),
         folder,
-        films=result.films,
-        dicom_images=result.dicom_images,
         dicom=options or DicomOptions(),
     )
     return [folder / name for name in names if name.endswith(".dcm")]

@@ -1,0 +1,70 @@
+"""How soon somebody should look at a study: one stated order, used to sort the index of a run.
+
+The order is ours, no score of the literature: what may need an intervention today first, then what nobody has seen
+because it failed, then fractures by grade, then what is merely unsure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from vertecast.anatomy import Compartment
+from vertecast.reports import wording
+from vertecast.reports.summary import StudyRun
+from vertecast.results import NotMeasured, StudyReport
+
+_Test = Callable[[StudyReport], bool]
+
+
+def highest_grade(report: StudyReport) -> int | None:
+    """The highest Genant grade of a study, None where nothing was graded."""
+    grades = [v.genant_grade for v in report.vertebrae if not isinstance(v.genant_grade, NotMeasured)]
+    return max(grades, default=None)
+
+
+def leaks_into_canal(report: StudyReport) -> bool:
+    """A leak, proven or suspected, in the spinal canal or in touch with it."""
+    return any(leak.compartment is Compartment.CANAL or leak.canal_contact is True for leak in report.leaks)
+
+
+def leaks_far(report: StudyReport) -> bool:
+    """Cement far from every vertebra: a suspected embolus."""
+    return any(leak.compartment is Compartment.DISTANT for leak in report.leaks)
+
+
+def has_new_fracture(report: StudyReport) -> bool:
+    """A body broke, or a treated one fell in again, since an earlier study."""
+    return any(c.new_fractures or any(one.recollapse is True for one in c.levels) for c in report.changes)
+
+
+def _grade_at_least(grade: int) -> _Test:
+    return lambda report: (highest_grade(report) or 0) >= grade
+
+
+FAILED: Final = "failed"
+SKIPPED: Final = "nothing to analyse"
+SOUND: Final = "no finding"
+_BEFORE_FAILURES: Final[dict[str, _Test]] = {
+    "cement in or at the canal": leaks_into_canal,
+    "cement far away": leaks_far,
+    "new fracture": has_new_fracture,
+}
+_AFTER_FAILURES: Final[dict[str, _Test]] = {
+    "Genant grade 3": _grade_at_least(3),
+    "Genant grade 2": _grade_at_least(2),
+    "leak": lambda report: bool(report.leaks),
+    "Genant grade 1": _grade_at_least(1),
+    "not everything measured": lambda report: bool(wording.open_points(report)) or not report.vertebrae,
+}
+ORDER: Final = (*_BEFORE_FAILURES, FAILED, *_AFTER_FAILURES, SOUND, SKIPPED)
+"""Reasons to look, the most urgent first; a study stands under the first that holds."""
+
+
+def reason_to_look(study: StudyRun) -> str:
+    """The first reason of `ORDER` that holds."""
+    if study.report is None or study.status != "analyzed":
+        return SKIPPED if study.status == "skipped" else FAILED
+    report = study.report
+    tests = {**_BEFORE_FAILURES, **_AFTER_FAILURES}
+    return next((reason for reason, holds in tests.items() if holds(report)), SOUND)

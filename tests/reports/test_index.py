@@ -1,0 +1,54 @@
+"""The order of urgency."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from vertecast.anatomy import Compartment
+from vertecast.reports import urgency
+from vertecast.reports.summary import StudyRun
+from vertecast.results import ChangeFinding, NewFracture, NotMeasured, Quantity, StudyReport
+
+
+def reason(report: StudyReport) -> str:
+    return urgency.reason_to_look(StudyRun(study_instance_uid="1", directory="a", status="analyzed", report=report))
+
+
+@pytest.fixture
+def sound(case) -> StudyReport:
+    vertebrae = tuple(v for v in case.report.vertebrae if v.level not in ("L1", "T11"))
+    return replace(case.report, vertebrae=vertebrae, leaks=(), cement=())
+
+
+def test_each_reason_is_found(case, sound) -> None:
+    wedge, leak = case.report.vertebrae[2], case.report.leaks[0]
+    unknown = NotMeasured(reason="no earlier date")
+    fracture = NewFracture(level="L1", grade=1, height_change=Quantity(value=-0.2, unit="1"), adjacent=False)
+    change = ChangeFinding(
+        pre_study="0", days=unknown, modality="ct", registration_error=unknown, levels=(), new_fractures=(fracture,)
+    )
+    cut = replace(sound.vertebrae[0], genant_grade=unknown)
+    expected = {
+        "cement in or at the canal": replace(sound, leaks=(replace(leak, compartment=Compartment.CANAL),)),
+        "cement far away": replace(sound, leaks=(replace(leak, compartment=Compartment.DISTANT),)),
+        "new fracture": replace(sound, change=change),
+        "Genant grade 3": replace(sound, vertebrae=(replace(wedge, genant_grade=3),)),
+        "Genant grade 2": replace(case.report),
+        "leak": replace(sound, leaks=(leak,)),
+        "Genant grade 1": replace(sound, vertebrae=(replace(wedge, genant_grade=1),)),
+        "not everything measured": replace(sound, vertebrae=(*sound.vertebrae, cut)),
+        "no finding": sound,
+    }
+    assert {name: reason(report) for name, report in expected.items()} == {name: name for name in expected}
+    failed = StudyRun(study_instance_uid="1", directory="a", status="failed")
+    skipped = replace(failed, status="skipped")
+    places = [*expected, urgency.reason_to_look(failed), urgency.reason_to_look(skipped)]
+    assert set(places) == set(urgency.ORDER)
+    assert urgency.ORDER.index("new fracture") < urgency.ORDER.index("failed") < urgency.ORDER.index("Genant grade 3")
+
+
+def test_cement_that_touches_the_canal_comes_first(sound, case) -> None:
+    touching = replace(case.report.leaks[0], canal_contact=True)
+    assert reason(replace(case.report, leaks=(touching,))) == urgency.ORDER[0]
