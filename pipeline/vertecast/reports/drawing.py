@@ -227,9 +227,10 @@ def png_bytes(figure: Figure) -> bytes:
     """Render a figure at one pixel a pixel, without an opacity that it has nowhere: a PDF takes such a PNG as it is."""
     from io import BytesIO
 
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    canvas: Any = figure.canvas  # that of Agg, whose methods have no types
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
     canvas.draw()
     buffer = BytesIO()
     Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, format="PNG", **_PNG)

@@ -23,6 +23,7 @@ from vertecast.reports.dicom.capture import build_capture
 from vertecast.reports.dicom.pdf import build_pdf
 from vertecast.reports.drawing import png_bytes
 from vertecast.reports.pictures import Picture
+from vertecast.reports.printing import PrintedReport
 
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 DICOM_JSON = {"Accept": "application/dicom+json"}
@@ -39,7 +40,10 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     slices = ct_slices(grid(OBLIQUE))
     path, _, _ = segmented(save(slices, folder / "ct"))
     picture = Picture(png=png_bytes(Figure(figsize=(1.3, 0.7))), alt="nothing")
-    made = [build_capture(picture, slices[0], 1, burned_in="NO"), build_pdf(b"%PDF-1.7 ", "<p>", slices[0])]
+    made = [
+        build_capture(picture, slices[0], 1, burned_in="NO"),
+        build_pdf(PrintedReport(pdf=b"%PDF-1.7 ", html="<p>"), slices[0]),
+    ]
     for number, item in enumerate(made):
         item.save_as(folder / f"{number}.dcm", enforce_file_format=True)
     return [path, folder / "0.dcm", folder / "1.dcm"]

@@ -16,6 +16,7 @@ from phantoms_seg import GRIDS
 from vertecast import geometry
 from vertecast.dicom.ct import read_ct
 from vertecast.dicom.source_images import ct_source
+from vertecast.images import MeasuredImage
 from vertecast.reports.dicom.source import source_study
 from vertecast.reports.dicom.sr import structured_report
 from vertecast.results import SeriesResult, SixPoints, StudyReport, VertebraFinding
@@ -60,7 +61,14 @@ def measured(folder: Path, body: VertebraFinding) -> tuple[dict[str, float], Dat
     source = ct_source(series, ct)
     assert source is not None
     file = io.BytesIO()
-    structured_report(report, source_study(source.read())).save_as(file, enforce_file_format=True)
+    image = MeasuredImage(
+        series_instance_uid=ct.series_instance_uid,
+        labels=np.zeros(ct.volume.shape, np.uint8),
+        pieces=(),
+        lps_from_index=ct.volume.lps_from_index,
+        source=source,
+    )
+    structured_report(report, source_study([(image, source.read())])).save_as(file, enforce_file_format=True)
     file.seek(0)
     hu = {
         f"{plate.capitalize()} endplate, {place}": float(ct.volume.hu[tuple(voxel)])

@@ -42,11 +42,11 @@ def _scene(name: str, film: films.MeasuredFilm, report: StudyReport) -> Scene:
     aspect = 1.0 if spacing is None else spacing.row_mm / spacing.column_mm
     own = [v for v in report.vertebrae if v.series_instance_uid == film.series_instance_uid and v.image == film.image]
     bodies = [_body(vertebra, n, step) for n, vertebra in enumerate(own) if vertebra.center_px is not None]
-    windows = (
-        Window(name="Bone", center=(low + high) / 2, width=max(high - low, 1.0)),
-        Window(name="Cement", center=(low + 100.0) / 2 + 10.0, width=max(100.0 - low, 1.0) - 20.0),
-        Window(name="Whole film", center=50.0, width=100.0),
-    )
+    bone = Window(name="Bone", center=(low + high) / 2, width=max(high - low, 1.0))
+    cement = Window(name="Cement", center=(low + 100.0) / 2 + 10.0, width=max(100.0 - low, 1.0) - 20.0)
+    whole = Window(name="Whole film", center=50.0, width=100.0)
+    is_whole = abs(bone.center - whole.center) < 1 and abs(bone.width - whole.width) < 1
+    windows = (whole, cement) if is_whole else (bone, cement, whole)
     content = {
         "kind": "film",
         "shape": [shades.shape[1], shades.shape[0], 1],

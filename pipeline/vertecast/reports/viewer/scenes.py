@@ -232,7 +232,8 @@ def _body(grid: grids.ViewGrid, vertebra: VertebraFinding, number: int, *, with_
     heights = [vertebra.heights.get(name) for name in names]
     return Body(
         name=vertebra.level,
-        note=f"Genant {grade}" if marked else "" if grade else "not graded",
+        # Beside the heights of the body that the viewer is about there is no room, and its grade stands above it.
+        note="" if with_heights else f"Genant {grade}" if marked else "" if grade else "not graded",
         marked=marked,
         code=grids.BODY_CODE + number,
         center=_center(grid, vertebra).tolist(),
