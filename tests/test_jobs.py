@@ -11,6 +11,7 @@ import pytest
 from fakes import DEADLY_SLICES, SECRET_NAME, load_blocks, load_deadly, write_dicom, write_spine
 from vertecast.batch import NAMES_NOBODY, NO_DATE, WORKER_DIED, BatchResult, run_batch
 from vertecast.config import Config
+from vertecast.dicom.discover import StudyFiles, find_studies
 from vertecast.engine import Engine
 from vertecast.errors import ConfigurationError
 from vertecast.jobs import OTHER_PATIENT
@@ -97,6 +98,23 @@ def test_a_study_is_made_again_once_an_earlier_one_turns_up(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("patient", ["ANONYMOUS", "", "0", "0000", "unknown", "De-Identified", "xxx", "N/A"])
+def test_an_id_that_stands_for_anybody_is_known(tmp_path: Path, patient: str) -> None:
+    write_dicom(tmp_path, study=1, patient=patient)
+    [study] = find_studies([tmp_path])
+    assert isinstance(study, StudyFiles)
+    assert study.names_nobody
+
+
+@pytest.mark.parametrize("patient", ["ANON7", "100", "TEST12", "XX1"])
+def test_an_id_that_looks_like_a_placeholder_is_none(tmp_path: Path, patient: str) -> None:
+    write_dicom(tmp_path, study=1, patient=patient)
+    [study] = find_studies([tmp_path])
+    assert isinstance(study, StudyFiles)
+    assert not study.names_nobody
+    assert study.patient_key
+
+
+@pytest.mark.parametrize("patient", ["ANONYMOUS", ""])
 def test_an_id_that_stands_for_anybody_makes_no_patient(tmp_path: Path, patient: str) -> None:
     write_dicom(tmp_path / "in" / "1", study=1, date="20260301", patient=patient)
     write_dicom(tmp_path / "in" / "2", study=2, date="20260312", patient=patient)
@@ -112,15 +130,6 @@ def test_an_id_that_stands_for_anybody_makes_no_patient(tmp_path: Path, patient:
     assert [study.not_compared for study in by_hand.studies] == ["", ""]
     assert report(tmp_path / "hand", SECOND)["change"]["pre_study"] == FIRST
     assert OTHER_PATIENT not in report(tmp_path / "hand", SECOND)["warnings"]
-
-
-@pytest.mark.parametrize("patient", ["ANON7", "100", "TEST12", "XX1"])
-def test_an_id_that_looks_like_a_placeholder_but_is_none_makes_a_patient(tmp_path: Path, patient: str) -> None:
-    write_dicom(tmp_path / "in" / "1", study=1, date="20260301", patient=patient)
-    write_dicom(tmp_path / "in" / "2", study=2, date="20260312", patient=patient)
-    result = run([tmp_path / "in"], tmp_path / "out")
-    assert [study.not_compared for study in result.studies] == ["", ""]
-    assert report(tmp_path / "out", SECOND)["change"]["pre_study"] == FIRST
 
 
 def test_a_lone_study_is_not_told_why_it_is_alone(tmp_path: Path) -> None:
