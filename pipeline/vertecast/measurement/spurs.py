@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast.geometry import FloatArray
+from vertecast.measurement.crossings import LINE_SPACING_MM
 from vertecast.measurement.fitting import redescending_solve
 
 RIM_FROM: Final = 0.55
-"""Spurs grow from the rim: within this share of the half extents nothing is taken for one."""
+"""Spurs grow from the rim: within this share of the half extents nothing is taken for one. A choice, as the next two;
+with rises of 0.6 to 1 mm and 3 to 4 SD the errors on painted outlines differ by 0.02 mm."""
 
 LEAST_RISE_MM: Final = 1.0
 """A spur rises so much above the endplate that its neighbours show; less is the unevenness of a rim."""
@@ -19,8 +21,8 @@ LEAST_RISE_MM: Final = 1.0
 RISE_SD: Final = 3.0
 """It also stands out from the scatter of the crossings by so many SD."""
 
-REACH_MM: Final = 2.2
-"""Crossings beside a spur lie on its slope: a line's spacing and its diagonal."""
+REACH_MM: Final = 1.5 * LINE_SPACING_MM
+"""Crossings beside a spur lie on its slope: the next line and the one across."""
 
 
 def on_spurs(x: FloatArray, y: FloatArray, outward_mm: FloatArray, half_extent_mm: FloatArray) -> npt.NDArray[np.bool_]:

@@ -16,8 +16,7 @@ SURFACE_DEGREE: Final = 6
 SURFACE_STIFFNESS: Final = 5e-4
 """Weight of the mean squared second derivatives (mm2, in coordinates scaled to the body's half extents) against that
 of the residuals: a dome of 3 mm costs as much as residuals of 0.2 mm. Without it the polynomial curls up at the rim,
-where spurs pull at it and few lines hold it. On simulated masks with spurs anterior heights err by 0.54 mm in the mean,
-with four times as much by 0.40 mm, but then small bodies with a deep dome are flattened."""
+where few lines hold it; with four times as much small bodies with a deep dome are flattened."""
 
 SURFACE_ROUGHNESS: Final = roughness(SURFACE_DEGREE)
 GRID_SHARE_OF_ERROR: Final = 0.08

@@ -20,10 +20,12 @@ WALL_SPUR_MM: Final = 1.0
 """What juts out of a wall by more than this is no part of it, but a spur or a bulge."""
 
 USUAL_WAIST: Final = 0.12
-"""The middle of a wall lies behind the rims by this share of half the depth."""
+"""The middle of a wall lies behind the rims by this share of half the depth: the mean of the
+simulated bodies (`simulation.spine.BodyShape.waist`)."""
 
 WALL_STIFFNESS: Final = np.diag([0.0, 0.005, 0.005])
-"""Pulls lean and waist to the usual ones where spurs leave too little of a wall to tell; hardly felt elsewhere."""
+"""Pulls lean and waist to the usual ones where spurs leave too little of a wall to tell; hardly felt elsewhere. A choice:
+with all crossings good the waist gives way by an eighth of what is unusual in it."""
 
 WALL_SHARES: Final = np.linspace(-0.8, 0.8, 9)
 """Where the walls are read, as a share of the half height: between the rims, where spurs begin."""

@@ -157,7 +157,7 @@ def _write_objects(
     printed: printing.PrintedReport | None,
     options: DicomOptions,
 ) -> None:
-    # highdicom takes a second to load, which a study without DICOM need not pay
+    # highdicom takes a second to load, and only writing needs it.
     from vertecast.reports.dicom.objects import build_objects
 
     for name, item in build_objects(report, images, shown, printed, options):
@@ -165,7 +165,7 @@ def _write_objects(
 
 
 def _write_fhir(report: StudyReport, path: Path) -> None:
-    # The table of content items that it shares with the structured report loads highdicom, which takes a second.
+    # As above: the table of content items that it shares with the structured report loads highdicom.
     from vertecast.reports.fhir.bundle import study_bundle
 
     path.write_text(json.dumps(study_bundle(report), ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
