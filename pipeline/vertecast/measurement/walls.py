@@ -24,7 +24,7 @@ USUAL_WAIST: Final = 0.12
 simulated bodies (`simulation.spine.BodyShape.waist`)."""
 
 WALL_STIFFNESS: Final = np.diag([0.0, 0.005, 0.005])
-"""Pulls lean and waist to the usual ones where spurs leave too little of a wall to tell; hardly felt elsewhere. A choice:
+"""Pulls lean and waist to the usual ones where spurs leave too little of a wall to tell. A choice:
 with all crossings good the waist gives way by an eighth of what is unusual in it."""
 
 WALL_SHARES: Final = np.linspace(-0.8, 0.8, 9)
