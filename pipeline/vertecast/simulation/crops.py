@@ -153,11 +153,11 @@ def _hardware(
     n = int(rng.choice(whole))
     last = len(phantom.spine.vertebrae) - 1
     draw = rng.random()
-    if treatments and draw < 0.5:
+    if treatments and draw < 0.35:
         return needles(phantom, treatments[0], rng)
-    if draw < 0.75:
+    if draw < 0.8:  # scanners that end at 3071 HU show screws and dense cement at the same value: shape alone tells
         return screws_and_rods(phantom, range(n, min(n + int(rng.integers(2, 4)), last + 1)), rng)
-    return cage(phantom, n, rng) if n < last and draw < 0.9 else stent(phantom, n, rng)
+    return cage(phantom, n, rng) if n < last and draw < 0.92 else stent(phantom, n, rng)
 
 
 def _slab_matrix(count: int, thickness: float, increment: float, phase: float) -> npt.NDArray[np.float32]:

@@ -43,6 +43,7 @@ class CtSettings(RunSettings):
     phantom_shape: tuple[int, int, int] = (130, 130, 130)
     near_spine: float = 0.85
     treated_rate: float = 0.5
+    metal_rate: float = 0.12
 
     def crop_settings(self) -> CropSettings:
         """The part that the simulation needs."""
@@ -52,6 +53,7 @@ class CtSettings(RunSettings):
             crop=self.crop,
             near_spine=self.near_spine,
             treated_rate=self.treated_rate,
+            metal_rate=self.metal_rate,
             pool=self.pool,
             uses=self.uses,
         )
