@@ -46,11 +46,10 @@ def label_colours(label_mask: Mask, report: StudyReport) -> tuple[LabelColour, .
         report: Its study, which says what is fractured.
     """
     fractured = {level_number(body.level) for body in report.vertebrae if wording.is_fractured(body)}
-    numbers = np.flatnonzero(np.bincount(label_mask.labels.ravel(), minlength=256))
+    labels = label_mask.labels.ravel(order="K")
+    numbers = np.flatnonzero(np.bincount(labels[labels != 0])).tolist()
     return tuple(
-        LabelColour(int(number), anatomy.label_name(int(number)), _rgb(_colour(int(number), fractured)))
-        for number in numbers
-        if number
+        LabelColour(number, anatomy.label_name(number), _rgb(_colour(number, fractured))) for number in numbers
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -40,8 +41,9 @@ _SHOWN_DIGITS = 4
 _LIMITS = (codes.LOWER_LIMIT, codes.UPPER_LIMIT)
 
 
+@functools.cache
 def coded(concept: Concept) -> CodedConcept:
-    """A code as highdicom takes it."""
+    """A code as highdicom takes it. The items of a report share it: nothing changes a code once it is made."""
     return CodedConcept(value=concept.value, scheme_designator=concept.scheme, meaning=concept.meaning)
 
 

@@ -71,12 +71,14 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
     root.ContinuityOfContent = measurements.ContinuityOfContent = items.SEPARATE
     measurements.ContentSequence.extend(_encode(records.FINDINGS, report, context))
     limits = (DISCLAIMER, *(limit for limit in report.limits if limit != DISCLAIMER))
-    root.ContentSequence.extend(items.text_item(codes.SUMMARY, text) for text in wording.first_sentences(report))
-    root.ContentSequence.append(measurements)
-    root.ContentSequence.extend(_encode(records.SECTIONS, replace(report, limits=limits), context))
+    findings = [
+        *(items.text_item(codes.SUMMARY, text) for text in wording.first_sentences(report)),
+        measurements,
+        *_encode(records.SECTIONS, replace(report, limits=limits), context),
+    ]
     number, description = SERIES["measurements"]
-    kind = Comprehensive3DSR if items.has_patient_points(root) else ComprehensiveSR
-    return kind(
+    kind = Comprehensive3DSR if any(map(items.has_patient_points, findings)) else ComprehensiveSR
+    document = kind(
         evidence=_evidence(source),
         content=content,
         series_instance_uid=result_uid(uid, "sr"),
@@ -92,6 +94,10 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
         is_complete=True,
         is_final=True,
     )
+    # highdicom copies the tree twice and walks it three times, which takes seconds: it sees the root with its context,
+    # and the findings, whose references `source` has checked, are hung in after it.
+    document.ContentSequence.extend(findings)
+    return document
 
 
 def _encode(rows: Mapping[str, Shape], report: StudyReport, context: Context) -> list[ContentItem]:
