@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+from phantoms_film_case import FilmCase, make_film_case
 from vertecast import anatomy, geometry
 from vertecast.anatomy import Compartment, Structure, YeomType
 from vertecast.images import Mask, Segmentation, Volume
@@ -51,6 +55,19 @@ class Case:
     canal: Mask
     report: StudyReport
     column: Column
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def film_case() -> FilmCase:
+    return make_film_case()
 
 
 @pytest.fixture(scope="session")

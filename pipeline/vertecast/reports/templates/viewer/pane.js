@@ -42,6 +42,11 @@ class Pane {
     return this.viewer.grid.fromPixel(this.plane, x, y);
   }
 
+  // Where a place lies, in mm from the upper left corner of the picture.
+  mmOf(place) {
+    return this.viewer.grid.toPixel(this.plane, place).map((index, axis) => (index + 0.5) * this.pixel[axis]);
+  }
+
   // Cut the slice anew and trace what it holds.
   cut() {
     const { grid, scene, structures } = this.viewer;
@@ -91,7 +96,7 @@ class Pane {
       if (this.viewer.points) this.drawPoints(context, transform);
       this.drawNames(context, transform);
     }
-    if (this.plane !== "film" && this.viewer.isMoved) this.drawCross(context, transform);
+    if (this.viewer.isMoved) this.drawCross(context, transform);
     this.drawFrame(context);
   }
 

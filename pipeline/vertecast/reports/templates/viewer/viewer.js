@@ -2,6 +2,7 @@
 
 const ZOOM_STEP = 1.25;
 const LARGEST_ZOOM = 12;
+const FILM_ZOOM = 3; // at least this much where a film shows a finding
 
 class Viewer {
   constructor(element, scene, grid) {
@@ -13,7 +14,7 @@ class Viewer {
     this.hidden = new Set();
     this.presets = JSON.parse(element.dataset.windows);
     this.markedColour = this.structures.find((one) => one.style === "strong")?.colour ?? WHITE;
-    this.drag = "cross";
+    this.drag = element.querySelector("[data-drag]:checked").dataset.drag;
     this.isMoved = false;
     element.hidden = false;
     this.panes = [...element.querySelectorAll(".pane")].map((pane) => new Pane(this, pane));
@@ -38,6 +39,14 @@ class Viewer {
   goTo(place) {
     const k = Number.isNaN(place[2]) ? this.cursor[2] : place[2];
     this.moveTo(place.map((index, axis) => (Number.isNaN(index) ? this.offset[axis] : index - this.grid.base(axis, k))));
+  }
+
+  // The same for a finding, which zoomed pictures take to their middle; a film, which is large, is zoomed to it.
+  showFinding(place) {
+    this.goTo(place);
+    if (this.panes[0].plane === "film") this.zoom = Math.max(this.zoom, FILM_ZOOM);
+    if (this.zoom > 1) this.panes.forEach((pane) => (pane.center = pane.mmOf(place)));
+    this.show();
   }
 
   moveTo(offset) {
@@ -154,7 +163,7 @@ class Viewer {
     find("[data-points]").forEach((box) => box.addEventListener("change", () => { this.points = box.checked; this.show(); }));
     find("[data-overlays]").forEach((box) => box.addEventListener("change", () => this.toggleOverlays()));
     find("[data-drag]").forEach((box) => box.addEventListener("change", () => { this.drag = box.dataset.drag; }));
-    find("[data-place]").forEach((button) => button.addEventListener("click", () => this.goTo(JSON.parse(button.dataset.place))));
+    find("[data-place]").forEach((button) => button.addEventListener("click", () => this.showFinding(JSON.parse(button.dataset.place))));
     const actions = { in: () => this.zoomBy(ZOOM_STEP), out: () => this.zoomBy(1 / ZOOM_STEP), reset: () => this.reset() };
     find("[data-action]").forEach((button) => button.addEventListener("click", actions[button.dataset.action]));
   }
@@ -174,30 +183,25 @@ class Viewer {
     event.preventDefault();
     const steps = Math.sign(event.deltaY);
     const isZoom = event.ctrlKey || pane.plane === "film";
-    if (isZoom) this.zoomBy(ZOOM_STEP ** -steps, pane, this.aboutMm(pane, event));
+    if (isZoom) this.zoomBy(ZOOM_STEP ** -steps, pane, pane.mmOf(pane.placeAt(event)));
     else this.scroll(pane, -steps);
   }
 
-  aboutMm(pane, event) {
-    const [column, row] = this.grid.toPixel(pane.plane, pane.placeAt(event));
-    return [(column + 0.5) * pane.pixel[0], (row + 0.5) * pane.pixel[1]];
-  }
-
-  dragOf(pane, event) {
+  dragOf(event) {
     if (event.buttons === 2) return "window";
     if (event.buttons === 4 || event.shiftKey) return "move";
-    return this.drag === "cross" && pane.plane === "film" ? "move" : this.drag;
+    return this.drag;
   }
 
   onPress(pane, event) {
     pane.canvas.focus({ preventScroll: true });
     pane.canvas.setPointerCapture(event.pointerId);
-    if (this.dragOf(pane, event) === "cross") this.goTo(pane.placeAt(event));
+    if (this.dragOf(event) === "cross") this.goTo(pane.placeAt(event));
   }
 
   onDrag(pane, event) {
     if (!event.buttons) return;
-    const kind = this.dragOf(pane, event);
+    const kind = this.dragOf(event);
     if (kind === "cross") this.goTo(pane.placeAt(event));
     else if (kind === "move") this.pan(pane, event.movementX, event.movementY);
     else this.stretchWindow(event.movementX, -event.movementY);
@@ -212,11 +216,13 @@ class Viewer {
   onKey(pane, event) {
     if (event.altKey || event.metaKey || event.ctrlKey) return;
     const far = 10 / this.grid.spacing[pane.axis.through];
+    const isPan = event.shiftKey || pane.plane === "film"; // a film has no other slice
+    const arrow = (dx, dy, steps) => () => (isPan ? this.pan(pane, dx, dy) : this.scroll(pane, steps));
     const keys = {
-      ArrowUp: () => (event.shiftKey ? this.pan(pane, 0, 20) : this.scroll(pane, 1)),
-      ArrowDown: () => (event.shiftKey ? this.pan(pane, 0, -20) : this.scroll(pane, -1)),
-      ArrowLeft: () => (event.shiftKey ? this.pan(pane, 20, 0) : this.scroll(pane, -1)),
-      ArrowRight: () => (event.shiftKey ? this.pan(pane, -20, 0) : this.scroll(pane, 1)),
+      ArrowUp: arrow(0, 20, 1),
+      ArrowDown: arrow(0, -20, -1),
+      ArrowLeft: arrow(20, 0, -1),
+      ArrowRight: arrow(-20, 0, 1),
       PageUp: () => this.scroll(pane, far),
       PageDown: () => this.scroll(pane, -far),
       Home: () => this.moveTo([0, 0, 0]),
