@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -160,8 +161,10 @@ def _write_objects(
     # highdicom takes a second to load, and only writing needs it.
     from vertecast.reports.dicom.objects import build_objects
 
-    for name, item in build_objects(report, images, shown, printed, options):
-        item.save_as(folder / name, enforce_file_format=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote the patient's name where it has an unusual form
+        for name, item in build_objects(report, images, shown, printed, options):
+            item.save_as(folder / name, enforce_file_format=True)
 
 
 def _write_fhir(report: StudyReport, path: Path) -> None:
