@@ -18,10 +18,11 @@ from vertecast.dicom.discover import Catalogue
 from vertecast.engine import Engine
 from vertecast.errors import ConfigurationError, OutputError
 from vertecast.jobs import Outcome, Step, run_step
+from vertecast.memory import WORKER_BYTES
 from vertecast.plan import Plan, RunOptions, plan_run
 from vertecast.reports.outputs import write_run
 from vertecast.reports.summary import RunSummary, StudyRun
-from vertecast.schedule import run_patients
+from vertecast.schedule import GB, run_patients
 from vertecast.segmentation.label_schemes import BUILT_IN
 from vertecast.workers import InProcess, Pool, ProcessPool
 
@@ -132,7 +133,10 @@ def make_pool(config: Config, engine: Engine) -> Pool[Step, Outcome]:
         return _cluster(config, engine)
     if options.workers == 1 and options.time_limit_s is None:
         return InProcess(run_step)
-    return ProcessPool(run_step, options.workers, time_limit_s=options.time_limit_s)
+    if options.memory_gb is None:
+        return ProcessPool(run_step, options.workers, time_limit_s=options.time_limit_s)
+    workers = max(1, min(options.workers, int(options.memory_gb * GB) // WORKER_BYTES))
+    return ProcessPool(run_step, workers, time_limit_s=options.time_limit_s, keep_below_bytes=WORKER_BYTES)
 
 
 def _cluster(config: Config, engine: Engine) -> Pool[Step, Outcome]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
@@ -104,7 +105,13 @@ class ProcessPool(Generic[Item, Result]):
     """
 
     def __init__(
-        self, function: Callable[[Item], Result], workers: int, *, time_limit_s: float | None = None, tries: int = 2
+        self,
+        function: Callable[[Item], Result],
+        workers: int,
+        *,
+        time_limit_s: float | None = None,
+        keep_below_bytes: int | None = None,
+        tries: int = 2,
     ) -> None:
         """Prepare a pool; no process is started yet.
 
@@ -112,9 +119,12 @@ class ProcessPool(Generic[Item, Result]):
             function: A plain function of a module.
             workers: Processes at the same time, 1 or more.
             time_limit_s: For one item, without the start of the process; None: no limit.
+            keep_below_bytes: A process that holds more memory than this after an item is replaced, because compiled
+                libraries give little of it back; None: none is.
             tries: How often an item is begun whose process dies.
         """
         self._function = function
+        self._keep_below_bytes = keep_below_bytes
         self._workers = workers
         self._time_limit_s = time_limit_s
         self._retries = tries - 1
@@ -201,7 +211,10 @@ class ProcessPool(Generic[Item, Result]):
             self._send(worker)
             return None
         self._dismiss(worker)
-        self._idle.append(worker)
+        if self._keep_below_bytes is not None and _held_bytes(worker.process.pid) > self._keep_below_bytes:
+            _end([worker])
+        else:
+            self._idle.append(worker)
         if kind == "error":
             raise value
         return worker.item, value
@@ -260,6 +273,15 @@ def _end(workers: Iterable[_Worker]) -> None:
             worker.process.kill()
             worker.process.join()
         worker.process.close()
+
+
+def _held_bytes(process: int | None) -> int:
+    """Memory that a process holds; 0 where the system does not tell."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _serve(pipe: Connection, threads: int) -> None:
