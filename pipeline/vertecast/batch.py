@@ -7,7 +7,7 @@ interrupted run goes on where it stopped. Studies of one patient are worked thro
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -97,9 +97,10 @@ def run_batch(
         except OSError as error:
             raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
         try:
-            for study in _run(plan, config):
-                done.append(study)
-                listener(study, len(done), plan.total)
+            with contextlib.closing(_run(plan, config)) as studies:
+                for study in studies:
+                    done.append(study)
+                    listener(study, len(done), plan.total)
         except KeyboardInterrupt:
             interrupted = True
             done += plan.not_reached(done)
@@ -110,7 +111,7 @@ def run_batch(
     return BatchResult(studies=tuple(done), interrupted=interrupted)
 
 
-def _run(plan: Plan, config: Config) -> Iterator[StudyRun]:
+def _run(plan: Plan, config: Config) -> Generator[StudyRun, None, None]:
     """Work through a plan, what an earlier run has done first."""
     yield from plan.refused
     waiting = []
@@ -120,10 +121,7 @@ def _run(plan: Plan, config: Config) -> Iterator[StudyRun]:
         else:
             waiting.append(patient)
     pool = make_pool(config, plan.options.engine)
-    try:
-        yield from run_patients((plan.jobs(patient) for patient in waiting), pool, config.batch)
-    finally:
-        pool.close()
+    yield from run_patients((plan.jobs(patient) for patient in waiting), pool, config.batch)
 
 
 def make_pool(config: Config, engine: Engine) -> Pool[Step, Outcome]:

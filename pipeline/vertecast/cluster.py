@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any, Final, Generic
 
-from distributed import Client, Future, Worker, WorkerPlugin, wait
+from distributed import Client, Future, Worker, WorkerPlugin
 
 from vertecast import __version__
 from vertecast.config import SegmentationOptions
@@ -103,6 +103,7 @@ class DaskPool(Generic[Item, Result]):
         self._running: dict[str, _Task] = {}
         self._suspects: deque[tuple[Item, int]] = deque()
         self._alone = False
+        self._news = threading.Event()
         self._known: frozenset[str] = frozenset()
         self._looked = -POLL_S
 
@@ -123,8 +124,8 @@ class DaskPool(Generic[Item, Result]):
                 item, tried = self._suspects.popleft()
                 self._submit(item, tried=tried)
                 self._alone = True
-            with contextlib.suppress(TimeoutError):
-                wait([task.future for task in self._running.values()], timeout=POLL_S, return_when="FIRST_COMPLETED")
+            self._news.wait(POLL_S)
+            self._news.clear()
             for address, task in list(self._running.items()):
                 if (finished := self._looked_after(address, task)) is not None:
                     return finished
@@ -140,6 +141,7 @@ class DaskPool(Generic[Item, Result]):
         """Give an item to a worker that has none."""
         address = min(self._free_workers(wait_for_one=True))
         future = self._client.submit(self._function, item, workers=[address], pure=False, retries=0)
+        future.add_done_callback(lambda _future: self._news.set())
         deadline = None if self._time_limit_s is None else monotonic() + self._time_limit_s
         self._running[address] = _Task(item=item, future=future, deadline=deadline, tried=tried)
 

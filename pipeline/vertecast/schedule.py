@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from vertecast.config import BatchOptions
 from vertecast.jobs import Done, Job, Outcome, Step
 from vertecast.memory import needed_bytes
+from vertecast.reports.outputs import remove_half_written
 from vertecast.reports.summary import StudyRun
 from vertecast.workers import Lost, Pool
 
@@ -28,6 +30,8 @@ Chain: TypeAlias = Iterator[Job | StudyRun]
 def run_patients(patients: Iterable[Chain], pool: Pool[Step, Outcome], options: BatchOptions) -> Iterator[StudyRun]:
     """Analyse the studies of many patients.
 
+    The pool is closed at the end, and what its processes had begun to write is removed.
+
     A study that is lost costs the patient's later ones the comparison with it, and nothing else. Where memory is
     bounded, a study waits until what is under way leaves enough of it.
 
@@ -42,11 +46,23 @@ def run_patients(patients: Iterable[Chain], pool: Pool[Step, Outcome], options: 
     Raises:
         BundleError: the weights cannot be loaded, which no other study would survive either.
     """
+    local = options.scheduler is None
     # The workers of a cluster have bounds of their own.
-    bounded = options.memory_gb is not None and options.scheduler is None
-    allowed = int((options.memory_gb or 0.0) * GB) if bounded else None
-    steps = _Steps(patients)
-    in_use: dict[str, int] = {}
+    allowed = None if options.memory_gb is None or not local else int(options.memory_gb * GB)
+    under_way: dict[Path, int] = {}
+    try:
+        yield from _work_through(_Steps(patients), pool, options, allowed, under_way)
+    finally:
+        pool.close()
+        # The workers of a cluster cannot be ended in the middle of a study, and finish it.
+        for folder in under_way if local else ():
+            remove_half_written(folder)
+
+
+def _work_through(
+    steps: _Steps, pool: Pool[Step, Outcome], options: BatchOptions, allowed: int | None, under_way: dict[Path, int]
+) -> Iterator[StudyRun]:
+    """The studies in turn; ``under_way`` holds the folder of each that has been begun, and the memory it needs."""
     while True:
         while pool.has_room and (step := steps.next()) is not None:
             if isinstance(step, StudyRun):
@@ -54,20 +70,20 @@ def run_patients(patients: Iterable[Chain], pool: Pool[Step, Outcome], options: 
                 continue
             needed = needed_bytes(step.job.study)
             if allowed is not None and needed > allowed:
-                reason = TOO_LARGE.format(needed=needed / GB, allowed=options.memory_gb)
-                yield step.job.ended("failed", reason)
+                yield step.job.ended("failed", TOO_LARGE.format(needed=needed / GB, allowed=allowed / GB))
                 steps.follow(step, step.done)
-            elif allowed is not None and in_use and sum(in_use.values()) + needed > allowed:
+            elif allowed is not None and under_way and sum(under_way.values()) + needed > allowed:
                 steps.put_back(step)
                 break
             else:
-                in_use[step.job.directory] = needed
+                under_way[step.job.folder] = needed
                 pool.submit(step)
         if not pool.busy:
             return
         step, outcome = pool.next_finished()
-        del in_use[step.job.directory]
+        del under_way[step.job.folder]
         if isinstance(outcome, Lost):
+            remove_half_written(step.job.folder)
             yield step.job.ended("failed", _why(outcome, options))
             steps.follow(step, step.done)
         else:

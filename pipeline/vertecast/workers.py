@@ -25,7 +25,7 @@ ResultOut = TypeVar("ResultOut", covariant=True)
 
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-GRACE_S: Final = 5.0
+GRACE_S: Final = 10.0
 """So long a process that is to end may tidy up before it is killed."""
 
 
