@@ -147,7 +147,7 @@ def test_a_file_that_vanishes_after_it_was_found_is_a_reason(tmp_path: Path) -> 
     engine = Engine(load=load_blocks, weights="blocks")
     result = run_batch([tmp_path], tmp_path.with_name("vanished"), HERE, engine, listener=remove)
     assert [study.status for study in result.studies] == ["analyzed", "failed"]
-    assert "b.nii.gz" in result.studies[1].reason
+    assert "vanished since it was found" in result.studies[1].reason
 
 
 @pytest.mark.parametrize("leftover", [".a.0123abcd.partial"])
