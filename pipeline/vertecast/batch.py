@@ -104,6 +104,7 @@ def run_batch(
         except KeyboardInterrupt:
             interrupted = True
             done += plan.not_reached(done)
+    done = plan.in_order(done)
     kept = map(_without_path, done) if config.output.deidentify else done
     # A study's day would be known if it was analysed on it.
     when = "" if config.output.deidentify else started

@@ -28,6 +28,9 @@ WITHOUT_WORKERS_S: Final = 3600.0
 """So long a cluster may be without any worker: those of a queueing system take their time."""
 
 
+UNFIT: Final = "a worker of the cluster cannot run Vertecast ({}); install the same version on all of them"
+
+
 class LoadModels(WorkerPlugin):
     """Makes every worker load the models when it joins, once."""
 
@@ -87,7 +90,7 @@ class DaskPool(Generic[Item, Result]):
             tries: How often an item is begun whose worker dies.
 
         Raises:
-            ConfigurationError: nobody answers at the address.
+            ConfigurationError: nobody answers at the address, or a worker lacks the program.
         """
         try:
             self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
@@ -96,7 +99,12 @@ class DaskPool(Generic[Item, Result]):
                 f"--scheduler {address}: no dask scheduler answers ({type(error).__name__}); start one with "
                 "'dask scheduler' (docs/cluster.md)"
             ) from error
-        self._client.register_plugin(plugin)
+        try:
+            self._client.register_plugin(plugin)
+        except VertecastError:
+            raise
+        except Exception as error:  # whatever an unfit installation raises
+            raise ConfigurationError(UNFIT.format(type(error).__name__)) from error
         self._function = function
         self._time_limit_s = time_limit_s
         self._retries = tries - 1
@@ -206,6 +214,4 @@ class DaskPool(Generic[Item, Result]):
         if isinstance(error, VertecastError):
             raise error
         if type(error).__name__ != "KilledWorker":
-            raise ConfigurationError(
-                f"a worker could not run a study ({type(error).__name__}); install the same Vertecast on all of them"
-            ) from error
+            raise ConfigurationError(UNFIT.format(type(error).__name__)) from error
