@@ -106,7 +106,7 @@ def test_what_runs_together_fits_into_the_memory() -> None:
     needed = {uid: needed_bytes(job(uid, slices).study) for uid, slices in sizes.items()}
     assert needed["a"] == WORKER_BYTES + 1000 * 512 * 512 * BYTES_PER_VOXEL
     assert all(sum(needed[uid] for uid in running) <= allowed for running in pool.together)
-    assert ends.pop("f").startswith("needs about 12.6 GB of memory, and --memory allows")
+    assert ends.pop("f").startswith("needs about 7.4 GB of memory, and --memory allows")
     assert ends == dict.fromkeys("abcde", "")
 
 

@@ -12,9 +12,9 @@ WORKER_BYTES: Final = GIB
 """A process with the models and the libraries of every output; a radiograph, or a cine of any length, whose frames are
 read one by one, needs no more (a cine of 1,500 frames of 512 × 512: 0.75 GiB at most)."""
 
-BYTES_PER_VOXEL: Final = 11
+BYTES_PER_VOXEL: Final = 6
 """Of a CT beyond that: the volume, its label map, and what is made of them. A CT of 512 × 512 × 300 was seen to
-take 1.4 GiB at most, one of 512 × 512 × 1,000 to take 3.6 GiB."""
+take 1.4 GiB at most, one of 512 × 512 × 1,000 to take 2.0 GiB."""
 
 PACKED: Final = 3
 """A compressed volume file grows so many times or less when it is read; CT noise packs badly."""
