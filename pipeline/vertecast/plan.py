@@ -84,9 +84,6 @@ class Plan:
         for entry in patient:
             study = self.catalogue.study(entry)
             if isinstance(study, StudyFiles):
-                identity = (
-                    None if self.pseudonyms is None else Deidentification(pseudonyms=self.pseudonyms, patient=key)
-                )
                 yield Job(
                     study=study,
                     out=self.options.out,
