@@ -263,6 +263,8 @@ def serve(
     ],
 ) -> None:
     """Run beside an archive: take studies from it, analyse them, deliver the results."""
+    import functools
+
     from vertecast.engine import shipped_engine
     from vertecast.pacs.options import analysis_config, load_pacs_options
 
@@ -270,11 +272,13 @@ def serve(
         options = load_pacs_options(config)
         analysis = analysis_config(options)
         try:
+            from vertecast.pacs.analysis import analyze as analyze_one
             from vertecast.pacs.service import Service, log_to_stderr
         except ModuleNotFoundError as error:
             raise ConfigurationError(f"the service needs {error.name}; install vertecast[pacs]") from error
+        work = functools.partial(analyze_one, config=analysis, engine=shipped_engine(analysis.segmentation))
         log_to_stderr()
-        Service(options, analysis, shipped_engine(analysis.segmentation)).run()
+        Service(options, work).run()
 
 
 @app.command()
