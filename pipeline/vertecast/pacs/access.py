@@ -1,4 +1,4 @@
-"""Who may use the web interface, and from where: host names, tokens, the cookie of the page, requests of other sites."""
+"""Who may use the web interface, and from where: host names, tokens, the cookie of the page, pages of other sites."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ class Guard:
             ConfigurationError: the token could be guessed.
         """
         if token is not None and len(token) < SHORTEST_TOKEN:
-            raise ConfigurationError(f"web.token_env: the token is shorter than {SHORTEST_TOKEN} characters; take a longer one")
+            raise ConfigurationError(
+                f"web.token_env: the token is shorter than {SHORTEST_TOKEN} characters; take a longer one"
+            )
         self._app = app
         self._token = token
         self._names = {"localhost", *(name.lower() for name in names)}
@@ -119,7 +121,9 @@ class Guard:
             return None
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("/login", 303)
-        return JSONResponse({"detail": "show the token: Authorization: Bearer ..."}, 401, {"www-authenticate": "Bearer"})
+        return JSONResponse(
+            {"detail": "show the token: Authorization: Bearer ..."}, 401, {"www-authenticate": "Bearer"}
+        )
 
     def _is_known_host(self, host: str) -> bool:
         name = (urlsplit(f"//{host}").hostname or "").lower() if host.isprintable() else ""

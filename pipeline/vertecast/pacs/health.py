@@ -51,7 +51,7 @@ class Health:
 
     def _of_queue(self) -> str:
         try:
-            self._queue.set_mark("", "health", "written")
+            self._queue.archives.set_mark("", "health", "written")
         except Exception as error:  # noqa: BLE001  whatever keeps it from being written is what is asked for
             return f"the queue cannot be written ({error})"
         return ""

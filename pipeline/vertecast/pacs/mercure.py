@@ -1,9 +1,9 @@
 """Vertecast as a processing module of mercure: a folder of images in, a folder of DICOM results out.
 
-mercure (https://mercure-imaging.org, "Module Development") starts a container for one series or study, names two folders
-in ``MERCURE_IN_DIR`` and ``MERCURE_OUT_DIR``, and waits for it to end. In the first lie ``SERIES#FILE.dcm``, their tags
-as JSON, and ``task.json``, whose ``process.settings`` hold what the operator set for the module; here they are the
-groups of ``configs/default.yaml``. What is written as ``*.dcm`` to the second goes to the rule's targets,
+mercure (https://mercure-imaging.org, "Module Development") starts a container for one series or study, names two
+folders in ``MERCURE_IN_DIR`` and ``MERCURE_OUT_DIR``, and waits for it to end. In the first lie ``SERIES#FILE.dcm``,
+their tags as JSON, and ``task.json``, whose ``process.settings`` hold what the operator set for the module; here they
+are the groups of ``configs/default.yaml``. What is written as ``*.dcm`` to the second goes to the rule's targets,
 ``result.json`` to mercure's own page of the task. Exit status 0 is success, anything else a failed task.
 
 Run as ``python -m vertecast.pacs.mercure``.
@@ -16,13 +16,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from vertecast import __version__
-from vertecast.config import Config
-from vertecast.dicom.discover import UnreadablePath, find_studies
+from vertecast.config import Config, parse_options
+from vertecast.dicom.discover import StudyFiles, UnreadablePath, find_studies
 from vertecast.engine import Engine, shipped_engine
 from vertecast.errors import ConfigurationError, OutputError, VertecastError
 from vertecast.jobs import Job, run_patient
@@ -52,12 +52,18 @@ def process_folder(images: Path, out: Path, engine: Engine | None = None) -> dic
     """
     config = read_settings(images / TASK_NAME)
     engine = engine or shipped_engine(config.segmentation)
-    found = list(find_studies([images]))
+    studies: list[StudyFiles] = []
+    unread: list[UnreadablePath] = []
+    for item in find_studies([images]):
+        if isinstance(item, UnreadablePath):
+            unread.append(item)
+        else:
+            studies.append(item)
     with tempfile.TemporaryDirectory(prefix="vertecast-") as folder:
-        jobs = [Job(study=study, out=Path(folder), config=config, engine=engine) for study in found if _is_study(study)]
+        jobs = [Job(study=study, out=Path(folder), config=config, engine=engine) for study in studies]
         runs = [run for job in jobs for run in run_patient([job])]
-        sent = {run.study_instance_uid: sum(1 for _ in _hand_over(run, Path(folder), out)) for run in runs}
-    result = _result(runs, sent, [item for item in found if isinstance(item, UnreadablePath)])
+        sent = {run.study_instance_uid: _hand_over(run, Path(folder), out) for run in runs}
+    result = _result(runs, sent, unread)
     _write(out / RESULT_NAME, result)
     return result
 
@@ -79,40 +85,42 @@ def read_settings(task: Path) -> Config:
         raise ConfigurationError(f"{task}: cannot be read ({error.strerror}); mercure puts it there") from error
     except (ValueError, AttributeError) as error:
         raise ConfigurationError(f"{task}: holds no process with its settings") from error
-    unknown = sorted(set(settings) - set(Config.model_fields)) if isinstance(settings, Mapping) else ["settings"]
-    if unknown or not all(isinstance(values, Mapping) for values in settings.values()):
-        names = ", ".join(unknown or settings)
-        raise ConfigurationError(f"{task}: process.settings: {names}: write groups of options as in configs/default.yaml")
-    return Config().with_overrides(settings)
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"{task}: process.settings: write groups of options as in configs/default.yaml")
+    config = parse_options(settings, Config, source=f"{task}: process.settings", known="configs/default.yaml")
+    if config.output.deidentify or config.segmentation.label_map is not None:
+        raise ConfigurationError(
+            f"{task}: process.settings: output.deidentify and segmentation.label_map are not for results that go back "
+            "to the patient's study; leave them out"
+        )
+    return config
 
 
-def _is_study(item: Any) -> bool:
-    return not isinstance(item, UnreadablePath)
+def _hand_over(run: StudyRun, folder: Path, out: Path) -> int:
+    """Copy the DICOM objects of a study to where mercure takes them, under names like those of its own files.
 
-
-def _hand_over(run: StudyRun, folder: Path, out: Path) -> Iterator[Path]:
-    """Move the DICOM objects of a study to where mercure takes them, under the names that it gives its own files.
+    Returns:
+        How many there are.
 
     Raises:
         OutputError: one cannot be written.
     """
     from pydicom import dcmread
 
-    for name in run.outputs:
-        if not name.endswith(".dcm"):
-            continue
+    names = [name for name in run.outputs if name.endswith(".dcm")]
+    for name in names:
         header = dcmread(folder / name, stop_before_pixels=True, specific_tags=["SOPInstanceUID", "SeriesInstanceUID"])
         target = out / f"{header.SeriesInstanceUID}#{header.SOPInstanceUID}.dcm"
         try:
             shutil.copyfile(folder / name, target)
         except OSError as error:
             raise OutputError(f"{target}: cannot be written ({error.strerror}); free some space") from error
-        yield target
+    return len(names)
 
 
 def _result(runs: Iterable[StudyRun], sent: Mapping[str, int], unread: Iterable[UnreadablePath]) -> dict[str, Any]:
-    """What mercure shows of the task, and the text of the notifications that its rules may send. It names no patient."""
-    studies = [
+    """What mercure shows of the task, and the text of notifications that its rules may send. It names no patient."""
+    studies: list[dict[str, Any]] = [
         {
             "study_instance_uid": run.study_instance_uid,
             "status": run.status,
@@ -149,7 +157,9 @@ def main(environment: Mapping[str, str] = os.environ, engine: Engine | None = No
         0 where every study was analysed or holds nothing that is measured, 1 where one failed or none could be read,
         2 where the folders, settings or weights are wrong.
     """
-    if missing := [name for name in FOLDERS if not Path(environment.get(name, "")).is_dir() or not environment.get(name)]:
+    if missing := [
+        name for name in FOLDERS if not Path(environment.get(name, "")).is_dir() or not environment.get(name)
+    ]:
         return _complain(f"{', '.join(missing)}: name existing folders in these variables, as mercure does")
     images, out = (Path(environment[name]) for name in FOLDERS)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from vertecast.pacs.archives import ArchiveBook
+from vertecast.pacs.database import Database
+from vertecast.pacs.options import RetryOptions
 from vertecast.pacs.queue import State, StudyQueue, StudyRecord
 
 if TYPE_CHECKING:
@@ -36,8 +39,12 @@ class Metrics:
         self.skipped = self._counter("studies_skipped", "Studies that hold nothing that is measured.")
         self.delivered = self._counter("deliveries", "Studies whose results an archive said it has.", "archive")
         self.failures = self._counter("failures", "Failed attempts by step: fetch, analysis, delivery.", "step")
-        self.analysis_s = self._histogram("analysis_seconds", "From the start of an analysis to its results.", ANALYSIS_S)
-        self.delivery_s = self._histogram("delivery_seconds", "From the results of a study to the word of an archive that it has them.", DELIVERY_S)
+        self.analysis_s = self._histogram(
+            "analysis_seconds", "From the start of an analysis to its results.", ANALYSIS_S
+        )
+        self.delivery_s = self._histogram(
+            "delivery_seconds", "From the results of a study to the word of an archive that it has them.", DELIVERY_S
+        )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"vertecast_{name}", meaning, labels, registry=self.registry)
@@ -85,6 +92,7 @@ class MeteredQueue(StudyQueue):
     def __init__(self, path: Path, metrics: Metrics, **options: Any) -> None:
         """Open or make the queue; options as of `StudyQueue`."""
         super().__init__(path, **options)
+        self.archives = _MeteredBook(self._database, self._retry, self._clock, metrics)
         self._metrics = metrics
         self._started: dict[str, float] = {}
         self._started_lock = threading.Lock()
@@ -127,8 +135,22 @@ class MeteredQueue(StudyQueue):
         self._metrics.failures.labels("fetch" if study.state is State.REQUESTED else "analysis").inc(counts)
         return counts
 
+    def _seconds(self, study: StudyRecord) -> float | None:
+        """How long the analysis of a study took; None where it was not begun here."""
+        with self._started_lock:
+            started = self._started.pop(study.study_instance_uid, None)
+        return None if started is None else time.monotonic() - started
+
+
+class _MeteredBook(ArchiveBook):
+    """What archives took and refused, counted."""
+
+    def __init__(self, database: Database, retry: RetryOptions, clock: Callable[[], float], metrics: Metrics) -> None:
+        super().__init__(database, retry, clock)
+        self._metrics = metrics
+
     def delivered(self, study: StudyRecord, archive: str) -> bool:
-        """As `StudyQueue.delivered`."""
+        """As `ArchiveBook.delivered`."""
         counts = super().delivered(study, archive)
         if counts:
             self._metrics.delivered.labels(archive).inc()
@@ -136,13 +158,7 @@ class MeteredQueue(StudyQueue):
         return counts
 
     def refused(self, study: StudyRecord, archive: str, reason: str) -> bool:
-        """As `StudyQueue.refused`."""
+        """As `ArchiveBook.refused`."""
         counts = super().refused(study, archive, reason)
         self._metrics.failures.labels("delivery").inc(counts)
         return counts
-
-    def _seconds(self, study: StudyRecord) -> float | None:
-        """How long the analysis of a study took; None where it was not begun here."""
-        with self._started_lock:
-            started = self._started.pop(study.study_instance_uid, None)
-        return None if started is None else time.monotonic() - started

@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
 from fastapi import Path as UrlPath
-from fastapi import Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict
 
@@ -136,7 +135,9 @@ def create_app(options: PacsOptions, queue: StudyQueue, metrics: Metrics | None 
     metrics, health = metrics or Metrics(), Health(options, queue)
     metrics.watch(queue, health)
     # The interactive documentation of FastAPI loads scripts from elsewhere.
-    app = FastAPI(title="Vertecast", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = FastAPI(
+        title="Vertecast", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+    )
     app.include_router(_api(options, queue))
     app.include_router(_pages(options, queue, health))
     app.include_router(_monitoring(metrics, health))

@@ -27,6 +27,7 @@ import json
 import ssl
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -55,7 +56,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The service answered, and said no.
 
     Attributes:
@@ -72,7 +73,7 @@ def ask_service(path: str, document: Any = None) -> tuple[bytes, str]:
     """Body and media type of an answer of the service; a document makes it a POST.
 
     Raises:
-        Refused: it answered with an error.
+        RefusedError: it answered with an error.
         OSError: it cannot be reached.
     """
     request = urllib.request.Request(SETTINGS["Url"].rstrip("/") + path)
@@ -83,19 +84,22 @@ def ask_service(path: str, document: Any = None) -> tuple[bytes, str]:
         request.add_header("Authorization", f"Bearer {SETTINGS['Token']}")
     context = ssl.create_default_context(cafile=SETTINGS["CaFile"] or None)
     # The service is a neighbour: no proxy of the environment stands between.
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
             return answer.read(), answer.headers.get("Content-Type", "application/octet-stream")
     except urllib.error.HTTPError as error:
-        raise Refused(error.code, error.read()) from error
+        raise RefusedError(error.code, error.read()) from error
 
 
 def ask_orthanc(path: str) -> Any:
     """A resource of this Orthanc."""
     return json.loads(orthanc.RestApiGet(path))
+
+
+def uid_of(study: str) -> str:
+    """StudyInstanceUID of a study, given Orthanc's name of it; safe in a path, whatever its sender wrote there."""
+    return urllib.parse.quote(str(ask_orthanc(f"/studies/{study}")["MainDicomTags"]["StudyInstanceUID"]), safe="")
 
 
 def images_of(study: str) -> str:
@@ -120,10 +124,10 @@ def announce(study: str) -> None:
     """Ask the service to fetch and analyse a study, given Orthanc's name of it.
 
     Raises:
-        Refused, OSError: as of `ask_service`.
+        RefusedError, OSError: as of `ask_service`.
         orthanc.OrthancException: the study has gone.
     """
-    uid = ask_orthanc(f"/studies/{study}")["MainDicomTags"]["StudyInstanceUID"]
+    uid = uid_of(study)
     images = images_of(study)
     ask_service(f"/api/studies/{uid}", {"source": SETTINGS["Source"]})
     orthanc.RestApiPut(f"/studies/{study}/metadata/{ANNOUNCED}", images.encode())
@@ -158,7 +162,7 @@ class Announcer(threading.Thread):
                 pause_s = 0.0
                 self._woken.wait()
                 self._woken.clear()
-            except (Refused, OSError) as error:
+            except (RefusedError, OSError) as error:
                 pause_s = min(max(2 * pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
                 orthanc.LogWarning(f"Vertecast cannot be told of new studies ({error}); next try in {pause_s:.0f} s")
                 self._ended.wait(pause_s)
@@ -190,7 +194,7 @@ def _announce_if_new(study: str) -> None:
             announce(study)
     except orthanc.OrthancException:
         return  # deleted meanwhile
-    except Refused as error:
+    except RefusedError as error:
         # A wrong token or a service in trouble passes; a study that is refused for itself will be refused again.
         if error.status in (401, 403, 408, 421, 429) or error.status >= 500:
             raise
@@ -219,6 +223,8 @@ def on_study(output: Any, _uri: str, **request: Any) -> None:
 def on_report(output: Any, _uri: str, **request: Any) -> None:
     """The report of a study, handed on from the service: the browser needs neither its address nor its token."""
     file = {"report": "report.html", "pdf": "report.pdf"}[request["groups"][1]]
+    if file.endswith(".html"):  # it needs nothing of Orthanc, and gets nothing
+        output.SetHttpHeader("Content-Security-Policy", "sandbox allow-scripts")
     with_study(output, request, "GET", lambda _study, uid: ask_service(f"/reports/{uid}/{file}"))
 
 
@@ -235,29 +241,35 @@ def with_study(output: Any, request: dict[str, Any], methods: str, answer: Any) 
         return
     study = _orthanc_name(request["groups"][0])
     if study is None:
-        output.SendHttpStatus(404, "no such study in this Orthanc")
+        refuse(output, 404, b"no such study in this Orthanc")
         return
     try:
-        uid = ask_orthanc(f"/studies/{study}")["MainDicomTags"]["StudyInstanceUID"]
+        uid = uid_of(study)
         body, media_type = answer(study, uid)
-    except Refused as error:
-        output.SendHttpStatus(error.status, error.body.decode("utf-8", "replace"))
+    except RefusedError as error:
+        refuse(output, error.status, error.body)
     except OSError as error:
-        output.SendHttpStatus(502, f"Vertecast does not answer at {SETTINGS['Url']} ({error}); is it running?")
+        refuse(output, 502, f"Vertecast does not answer at {SETTINGS['Url']} ({error}); is it running?".encode())
     else:
         output.AnswerBuffer(body, media_type)
 
 
+def refuse(output: Any, status: int, body: bytes) -> None:
+    """Answer with an error."""
+    try:
+        output.SendHttpStatus(status, body)
+    except TypeError:  # Orthanc's Python plugin up to 4.0 wants a text, and its length in bytes
+        output.SendHttpStatus(status, body.decode("utf-8", "replace"), len(body))
+
+
 def _orthanc_name(name: str) -> str | None:
     """Orthanc's name of a study, given that or its StudyInstanceUID; None where it has no such study."""
-    if "-" in name:
-        try:
-            ask_orthanc(f"/studies/{name}")
-        except orthanc.OrthancException:
-            return None
-        return name
-    found = orthanc.LookupStudy(name)
-    return str(found) if found else None
+    try:
+        if "-" in name:
+            return str(ask_orthanc(f"/studies/{name}")["ID"])
+        return orthanc.LookupStudy(name) or None
+    except orthanc.OrthancException:
+        return None
 
 
 EXPLORER = """

@@ -60,9 +60,9 @@ class Client:
     def ask(
         self, path: str, body: Any = None, headers: Mapping[str, str] | None = None, method: str | None = None
     ) -> Answer:
-        """A POST of JSON, or of text as it is, where there is a body; else a GET."""
-        data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
-        kinds = {} if data is None or isinstance(body, str) else {"Content-Type": "application/json"}
+        """A POST of JSON, or of bytes as they are, where there is a body; else a GET."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        kinds = {} if data is body else {"Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data, {**kinds, **(headers or {})}, method=method)
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as answer:
