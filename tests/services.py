@@ -88,6 +88,7 @@ def face(folder: Path, **options: Any) -> Iterator[Face]:
         "folder": str(folder),
         "node": {"enabled": False},
         "disk": {"reserve_gb": 0},
+        "retry": {"first_s": 1e-6},
         "archives": [
             {"name": "orthanc", "kind": "orthanc", "url": "http://127.0.0.1:1"},
             {"name": "pacs", "kind": "dicom", "host": "127.0.0.1", "port": 1, "ae_title": "PACS"},

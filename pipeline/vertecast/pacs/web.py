@@ -44,14 +44,17 @@ PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_STATES: Final = (State.REQUESTED, State.RECEIVING, State.READY, State.ANALYZING)
 """A study in one of these will change by itself before its report can be read."""
 
-REPORT_POLICY: Final = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts"
-)
-"""Of report pages, whose own policy allows no script but theirs; apart from everything else of this interface."""
-
-PDF_POLICY: Final = "frame-ancestors 'none'"
-"""The reader of a browser is a page with scripts of its own."""
+REPORT_HEADERS: Final = {
+    ".html": {
+        "content-security-policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
+        "'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts",
+        # Browsers do not show a page that has both a sandbox and an opener policy.
+        "cross-origin-opener-policy": "unsafe-none",
+    },
+    # The reader of a browser is a page with scripts of its own.
+    ".pdf": {"content-security-policy": "frame-ancestors 'none'"},
+}
+"""Of report pages, whose own policy allows no script but theirs: apart from everything else of this interface."""
 
 Uid = Annotated[str, UrlPath(pattern=r"^[0-9][0-9.]{0,63}$", description="StudyInstanceUID")]
 ReportFile = Annotated[str, UrlPath(pattern=r"^(report\.(html|pdf|json)|images/[A-Za-z0-9_-]{1,80}\.png)$")]
@@ -136,7 +139,12 @@ def create_app(options: PacsOptions, queue: StudyQueue, metrics: Metrics | None 
     metrics.watch(queue, health)
     # The interactive documentation of FastAPI loads scripts from elsewhere.
     app = FastAPI(
-        title="Vertecast", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+        title="Vertecast",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        redirect_slashes=False,
     )
     app.include_router(_api(options, queue))
     app.include_router(_pages(options, queue, health))
@@ -222,8 +230,7 @@ def _pages(options: PacsOptions, queue: StudyQueue, health: Health) -> APIRouter
         path = (options.results / uid / name).resolve()
         if not path.is_relative_to(options.results.resolve()) or not path.is_file():
             raise HTTPException(404, "no such report; it may not be written yet")
-        policy = {".html": REPORT_POLICY, ".pdf": PDF_POLICY}.get(path.suffix)
-        return FileResponse(path, headers={} if policy is None else {"content-security-policy": policy})
+        return FileResponse(path, headers=REPORT_HEADERS.get(path.suffix))
 
     return pages
 
