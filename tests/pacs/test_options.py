@@ -75,7 +75,7 @@ def test_pauses_grow_and_stay_finite() -> None:
     retry = RetryOptions()
     pauses = [retry.pause_s(failures) for failures in (1, 2, 3, 8, 100_000)]
     assert pauses == [30, 60, 120, 3600, 3600]
-    assert sum(retry.pause_s(n) for n in range(1, retry.delivery_attempts)) > 3.7 * 86400
+    assert sum(retry.pause_s(n) for n in range(1, retry.archive_attempts)) > 3.7 * 86400
 
 
 def test_a_secret_comes_from_the_environment(monkeypatch: Any) -> None:

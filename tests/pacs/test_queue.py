@@ -30,7 +30,7 @@ def queue(tmp_path: Path, clock: Clock) -> StudyQueue:
 
 
 def open_queue(folder: Path, clock: Clock) -> StudyQueue:
-    retry = RetryOptions(first_s=10.0, longest_s=25.0, attempts=3, delivery_attempts=3)
+    retry = RetryOptions(first_s=10.0, longest_s=25.0, attempts=3, archive_attempts=3)
     return StudyQueue(folder / "queue.sqlite", retry=retry, clock=clock)
 
 

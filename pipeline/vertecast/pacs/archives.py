@@ -49,7 +49,7 @@ class ArchiveBook:
             if row is None:
                 return False
             attempts = int(row[0]) + 1
-            if state == "waiting" and attempts >= self._retry.delivery_attempts:
+            if state == "waiting" and attempts >= self._retry.archive_attempts:
                 state = "failed"
             database.change(
                 "UPDATE delivery SET state = ?, reason = ?, attempts = ?, next_attempt_at = ? "

@@ -17,6 +17,7 @@ PASSED_ON: Final = "dicom"
 
 AeTitle: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
 """Application entity title: up to 16 printable characters without a backslash, no blanks around them (PS3.5 6.2)."""
+ResultKind: TypeAlias = Literal["report", "segmentation", "pictures", "pdf"]
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")]
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Address: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")]
@@ -112,6 +113,7 @@ class ArchiveOptions(_Options):
         user, password_env, token_env: Name of the user, and of environment variables with the password or bearer token.
         ca_file: Certificates that the archive's is checked against; None: those of the system.
         deliver: Results go there.
+        objects: Which of them.
         poll: How it is asked for new studies; None: not at all.
         timeout_s: It is given so long for one answer.
     """
@@ -127,6 +129,7 @@ class ArchiveOptions(_Options):
     token_env: str | None = None
     ca_file: str | None = None
     deliver: bool = True
+    objects: tuple[ResultKind, ...] = Field(default=("report", "segmentation", "pictures", "pdf"), strict=False)
     poll: PollOptions | None = None
     timeout_s: float = Field(default=60.0, gt=0)
 
@@ -198,14 +201,14 @@ class RetryOptions(_Options):
 
     Attributes:
         first_s, longest_s: Pauses.
-        attempts: So often a study is fetched or analysed before it is given up.
-        delivery_attempts: So often its results are offered to an archive; 100 take four days.
+        attempts: So often a study is analysed before it is given up.
+        archive_attempts: So often an archive is asked for a study, or offered its results; 100 take four days.
     """
 
     first_s: float = Field(default=30.0, gt=0)
     longest_s: float = Field(default=3600.0, gt=0)
     attempts: int = Field(default=3, ge=1)
-    delivery_attempts: int = Field(default=100, ge=1)
+    archive_attempts: int = Field(default=100, ge=1)
 
     def pause_s(self, failures: int) -> float:
         """How long to wait after so many failures in a row, 1 or more."""

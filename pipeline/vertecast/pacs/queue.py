@@ -204,10 +204,18 @@ class StudyQueue:
     def failed(self, study: StudyRecord, reason: str) -> bool:
         """Fetching or analysing failed: again after a pause, or given up; returns as `analyzed`."""
         attempts = study.attempts + 1
-        if attempts >= self._retry.attempts:
+        fetching = study.state is State.REQUESTED
+        if attempts >= (self._retry.archive_attempts if fetching else self._retry.attempts):
             return self._conclude(study, State.FAILED, reason, attempts=attempts)
         again_at = self._clock() + self._retry.pause_s(attempts)
         return self._conclude(study, _AFTER_FAILURE[study.state], reason, attempts=attempts, next_attempt_at=again_at)
+
+    def give_up(self, study: StudyRecord, reason: str) -> None:
+        """Nothing can be done for a study; no claim is needed. Only at the start of a service."""
+        self._database.change(
+            "UPDATE study SET state = ?, reason = ?, changed_at = ? WHERE uid = ?",
+            State.FAILED, reason, self._clock(), study.study_instance_uid,
+        )  # fmt: skip
 
     def released(self, study: StudyRecord) -> bool:
         """Give a study back untouched, because the service ends; returns as `analyzed`."""
