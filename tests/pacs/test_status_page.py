@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from page_checker import Checker
 from services import UID, Face, face
@@ -83,7 +83,7 @@ def test_the_page_tells_what_is_there(browser: Browser, served: Face) -> None:
     assert "orthanc: delivered" in row.inner_text()
     assert "pacs: waiting: A700: out of resources" in row.inner_text()
     visit.page.get_by_role("link", name=f"Report of study {DONE}").click()
-    assert visit.page.title() == "L1"
+    expect(visit.page).to_have_title("L1")
     visit.page.go_back()
     visit.page.locator("#state-analyzed").click()
     assert visit.page.get_by_role("row").count() == 2
