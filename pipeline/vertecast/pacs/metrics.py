@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from vertecast.pacs.health import Health
 
+STEPS: Final = ("fetch", "analysis", "delivery")
 ANALYSIS_S: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 DELIVERY_S: Final = (10, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600)
 
@@ -38,7 +39,9 @@ class Metrics:
         self.analyzed = self._counter("studies_analyzed", "Studies whose results were written.")
         self.skipped = self._counter("studies_skipped", "Studies that hold nothing that is measured.")
         self.delivered = self._counter("deliveries", "Studies whose results an archive said it has.", "archive")
-        self.failures = self._counter("failures", "Failed attempts by step: fetch, analysis, delivery.", "step")
+        self.failures = self._counter("failures", f"Failed attempts by step: {', '.join(STEPS)}.", "step")
+        for step in STEPS:  # an alarm wants to see the zero before the first failure
+            self.failures.labels(step)
         self.analysis_s = self._histogram(
             "analysis_seconds", "From the start of an analysis to its results.", ANALYSIS_S
         )
