@@ -190,7 +190,7 @@ class Config(_Options):
         document = self.model_dump()
         for group, values in overrides.items():
             document[group].update({key: value for key, value in values.items() if value is not None})
-        return _validated(document, Config, source="command line", known="configs/default.yaml")
+        return parse_options(document, Config, source="command line", known="configs/default.yaml")
 
 
 def load_config(path: Path | None) -> Config:
@@ -221,11 +221,21 @@ def read_options(path: Path, kind: type[Options], *, known: str = "configs/defau
         raise ConfigurationError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
     if document is not None and not isinstance(document, dict):
         raise ConfigurationError(f"{path}: must hold groups of options, like {known}")
-    return _validated(document or {}, kind, source=str(path), known=known)
+    return parse_options(document or {}, kind, source=str(path), known=known)
 
 
-def _validated(document: dict[str, Any], kind: type[Options], *, source: str, known: str) -> Options:
-    """Build the options; every complaint names the source and the key."""
+def parse_options(document: dict[str, Any], kind: type[Options], *, source: str, known: str) -> Options:
+    """Build options of any kind from a document; every complaint names the source and the key.
+
+    Args:
+        document: Keys and values as YAML or JSON gives them.
+        kind: What it holds.
+        source: Where it comes from, for the complaint.
+        known: Shipped file that lists every key.
+
+    Raises:
+        ConfigurationError: it holds an unknown key or a wrong value.
+    """
     try:
         return kind.model_validate(document)
     except ValidationError as error:

@@ -161,6 +161,7 @@ class WebOptions(_Options):
         enabled: Whether it is served at all.
         host: Address to listen on; beyond the loopback it wants a token.
         token_env: Environment variable with the token that callers must show.
+        names: Host names under which it is reached; its IP addresses and localhost need not be listed.
         tls_certificate, tls_key: PEM files.
     """
 
@@ -168,6 +169,7 @@ class WebOptions(_Options):
     host: Address = "127.0.0.1"
     port: Port = 8080
     token_env: str | None = None
+    names: tuple[Address, ...] = Field(default=(), strict=False)
     tls_certificate: str | None = None
     tls_key: str | None = None
 
@@ -272,10 +274,15 @@ def load_pacs_options(path: Path) -> PacsOptions:
     """
     options = read_options(path, PacsOptions, known="configs/pacs.yaml")
     here = path.absolute().parent
-    fixed: dict[str, Any] = {"folder": str(here / options.folder)}
-    if options.config is not None:
-        fixed["config"] = str(here / options.config)
+    fixed = _absolute(options, here, "folder", "config")
+    fixed["web"] = options.web.model_copy(update=_absolute(options.web, here, "tls_certificate", "tls_key"))
+    fixed["archives"] = tuple(one.model_copy(update=_absolute(one, here, "ca_file")) for one in options.archives)
     return options.model_copy(update=fixed)
+
+
+def _absolute(options: _Options, folder: Path, *keys: str) -> dict[str, Any]:
+    """Options that name files, as seen from a folder."""
+    return {key: str(folder / value) for key in keys if (value := getattr(options, key)) is not None}
 
 
 def analysis_config(options: PacsOptions) -> Config:

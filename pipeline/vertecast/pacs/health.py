@@ -1,0 +1,82 @@
+"""Whether the service can do its work: what an operator, a load balancer and the status page ask."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from vertecast.environment import check_bundles
+from vertecast.pacs.options import PacsOptions
+from vertecast.pacs.queue import StudyQueue
+
+CONNECT_S: Final = 2.0
+MODELS_S: Final = 600.0
+"""Weights are compared with their checksums no more often than this; it reads all of them."""
+
+GB: Final = 1e9
+Clock: TypeAlias = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """One thing that was looked at: its name, what is wrong with it ("" for nothing)."""
+
+    name: str
+    problem: str
+
+
+class Health:
+    """Looks at the service's queue, node, disk and models whenever it is asked."""
+
+    def __init__(self, options: PacsOptions, queue: StudyQueue, *, clock: Clock = time.monotonic) -> None:
+        self._options = options
+        self._queue = queue
+        self._clock = clock
+        self._models: tuple[float, str] | None = None
+
+    def look(self) -> tuple[HealthCheck, ...]:
+        """All checks, in a fixed order; a failed one never hides the others."""
+        return tuple(HealthCheck(name=name, problem=problem) for name, problem in self._problems())
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        yield "queue", self._of_queue()
+        if self._options.node.enabled:
+            yield "node", self._of_node()
+        yield "disk", self._of_disk()
+        yield "models", self._of_models()
+
+    def _of_queue(self) -> str:
+        try:
+            self._queue.archives.set_mark("", "health", "written")
+        except Exception as error:  # noqa: BLE001  whatever keeps it from being written is what is asked for
+            return f"the queue cannot be written ({error})"
+        return ""
+
+    def _of_node(self) -> str:
+        host, port = self._options.node.host, self._options.node.port
+        # A socket that listens everywhere is reached on the loopback.
+        place = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        try:
+            socket.create_connection((place, port), CONNECT_S).close()
+        except OSError as error:
+            return f"the DICOM node does not listen on {host}:{port} ({error.strerror or error})"
+        return ""
+
+    def _of_disk(self) -> str:
+        try:
+            free_gb = shutil.disk_usage(self._options.root).free / GB
+        except OSError as error:
+            return f"the folder cannot be read ({error.strerror})"
+        reserve_gb = self._options.disk.reserve_gb
+        return "" if free_gb >= reserve_gb else f"{free_gb:.1f} GB free, less than the reserve of {reserve_gb:g} GB"
+
+    def _of_models(self) -> str:
+        now = self._clock()
+        if self._models is None or now - self._models[0] > MODELS_S:
+            failed = [f"{check.name}: {check.found}" for check in check_bundles() if not check.passed]
+            self._models = now, "; ".join(failed)
+        return self._models[1]
