@@ -165,6 +165,7 @@ class Service:
         """One worker process and what it is given."""
         analyst = Analyst(self._work, self._options.time_limit_s, threads_of=self._options.workers)
         try:
+            analyst.warm_up()
             while not self._stopping.is_set():
                 if not self._guarded("analysis", lambda: self._analyze(analyst)):
                     self._stopping.wait(LOOK_S)
