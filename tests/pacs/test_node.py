@@ -44,6 +44,7 @@ def listening(to: Inbox, **options: Any) -> Iterator[int]:
     node.start()
     try:
         yield node.port
+        until(lambda: node.senders == 0)
     finally:
         node.stop()
 
@@ -121,6 +122,7 @@ def test_our_own_results_are_taken_and_start_nothing(tmp_path: Path, queue: Stud
     assert queue.archives.known_instances(study_uid(1)) == {f"{study_uid(1)}.9.1"}
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [
@@ -233,6 +235,7 @@ def test_senders_beyond_the_limit_wait(tmp_path: Path, queue: StudyQueue) -> Non
         assert [one.is_established for one in held] == [True, True, False]
         held[0].release()
         until(lambda: entity.associate("127.0.0.1", port, ae_title=TITLE).is_established)
+        entity.shutdown()
 
 
 def test_an_image_with_a_name_and_no_row_is_found_again(tmp_path: Path, queue: StudyQueue) -> None:

@@ -82,6 +82,11 @@ class Node:
         """Whether senders can reach it."""
         return self._server is not None
 
+    @property
+    def senders(self) -> int:
+        """How many associations are open."""
+        return len(self._entity.active_associations)
+
     def start(self) -> None:
         """Listen, in threads of its own.
 
