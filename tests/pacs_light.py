@@ -13,15 +13,12 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from fakes import SECRET_NAME, load_blocks
-from vertecast.config import Config
-from vertecast.engine import Engine
+from fakes import SECRET_NAME
 from vertecast.images import OWN_MODEL_NAME
 from vertecast.pacs.analysis import NO_IMAGES, Outcome, Task
 from vertecast.pacs.options import load_pacs_options
 from vertecast.pacs.service import Service, log_to_stderr
 
-BLOCKS = Engine(load=load_blocks, weights="blocks")
 DAMAGED = "the pixels of an image are cut off"
 SLOW_STUDY = "1.2.840.777"
 
@@ -86,4 +83,4 @@ def light_analysis(task: Task) -> Outcome:
 
 if __name__ == "__main__":
     log_to_stderr()
-    Service(load_pacs_options(Path(sys.argv[1])), Config(), BLOCKS, work=light_analysis).run()
+    Service(load_pacs_options(Path(sys.argv[1])), light_analysis).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -18,6 +19,10 @@ Options = TypeVar("Options", bound=BaseModel)
 
 MAX_PASSES: Final = 2
 """The image, and the image mirrored left to right: other flips show the networks what they were never trained on."""
+
+
+RULED_TEXTS: Final = ("description", "body_part", "kernel")
+"""Texts of a header that rules of selection look at."""
 
 
 class _Options(BaseModel):
@@ -110,16 +115,66 @@ class OutputOptions(_Options):
         return self
 
 
+class SelectionOptions(_Options):
+    """Which series may be measured at all; None: any. Texts are compared with the header as regular expressions that
+    may match anywhere in it, whatever the case. A header that says nothing matches no ``include``.
+
+    Attributes:
+        modality: DICOM modalities, for example CT, DX.
+        description_include, description_exclude: Of SeriesDescription.
+        body_part_include, body_part_exclude: Of BodyPartExamined.
+        kernel_include, kernel_exclude: Of ConvolutionKernel; asked of CT alone.
+        min_slice_mm, max_slice_mm: Of SliceThickness; asked of CT alone.
+    """
+
+    modality: list[str] | None = None
+    description_include: str | None = None
+    description_exclude: str | None = None
+    body_part_include: str | None = None
+    body_part_exclude: str | None = None
+    kernel_include: str | None = None
+    kernel_exclude: str | None = None
+    min_slice_mm: float | None = Field(default=None, gt=0.0)
+    max_slice_mm: float | None = Field(default=None, gt=0.0)
+
+    @field_validator("modality")
+    @classmethod
+    def _in_capitals(cls, names: list[str] | None) -> list[str] | None:
+        return None if names is None else [name.upper() for name in names]
+
+    @field_validator(*(f"{name}_{kind}" for name in RULED_TEXTS for kind in ("include", "exclude")))
+    @classmethod
+    def _regular_expression(cls, text: str | None) -> str | None:
+        try:
+            re.compile(text or "")
+        except re.error as error:
+            raise ValueError(f"{text!r} is no regular expression ({error})") from error
+        return text
+
+
 class BatchOptions(_Options):
-    """How many studies are analysed at the same time, each in a process of its own."""
+    """How many studies are analysed at the same time, each in a process of its own.
+
+    Attributes:
+        workers: So many at the same time.
+        memory_gb: What all workers together may take; fewer are started where it does not suffice for all, large
+            studies are analysed alone, and what is larger than all of it is refused. None: no bound.
+        scheduler: Address of a dask scheduler whose workers analyse the studies instead (docs/cluster.md), or None.
+        time_limit_s: A study that takes longer is ended and counts as failed; None: no limit, and one worker is then
+            the process of the command itself.
+    """
 
     workers: int = Field(default=1, ge=1)
+    memory_gb: float | None = Field(default=None, gt=0.0)
+    scheduler: str | None = None
+    time_limit_s: float | None = Field(default=1800.0, gt=0.0)
 
 
 class Config(_Options):
     """All options of a run."""
 
     analysis: AnalysisOptions = AnalysisOptions()
+    selection: SelectionOptions = SelectionOptions()
     segmentation: SegmentationOptions = SegmentationOptions()
     cement: CementOptions = CementOptions()
     dicom: DicomOptions = DicomOptions()

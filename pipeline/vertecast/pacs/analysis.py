@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from pydicom import dcmread
 
-from vertecast.config import Config
-from vertecast.dicom.discover import StudyFiles, find_studies
 from vertecast.dicom.headers import read_header
 from vertecast.dicom.sources import FileRef
-from vertecast.engine import Engine
 from vertecast.errors import VertecastError
-from vertecast.jobs import Job, run_patient, written_before
 from vertecast.workers import Lost, ProcessPool
+
+if TYPE_CHECKING:
+    from vertecast.config import Config
+    from vertecast.dicom.discover import StudyFiles
+    from vertecast.engine import Engine
+    from vertecast.jobs import Job
 
 MOST_COMPARED: Final = 5
 """So many earlier studies are looked at; reading the headers of each takes a second."""
@@ -40,15 +44,11 @@ class Task:
         images: Folder of its images.
         earlier: Folders of other studies of the patient, which may be earlier.
         out: Folder of all results.
-        config: Options of the analysis.
-        engine: Makes the segmenters.
     """
 
     images: Path
     earlier: tuple[Path, ...]
     out: Path
-    config: Config
-    engine: Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +60,18 @@ class Outcome:
     own: tuple[str, ...] = ()
 
 
+Work: TypeAlias = Callable[[Task], Outcome]
+"""What is done with a study in a worker process: `analyze` with its options; can be pickled."""
+
+
 class Analyst:
     """A process that loads the models once and analyses one study after the other; to be used from one thread."""
 
-    def __init__(self, work: Callable[[Task], Outcome], time_limit_s: float, *, threads_of: int = 1) -> None:
+    def __init__(self, work: Work, time_limit_s: float, *, threads_of: int = 1) -> None:
         """Prepare; the process starts with the first study.
 
         Args:
-            work: What is done with a study, `analyze`.
+            work: What is done with a study.
             time_limit_s: For one study.
             threads_of: How many such processes share the cores.
         """
@@ -96,17 +100,20 @@ class Analyst:
         self._pool.close()
 
 
-def end_workers(grace_s: float = 10.0) -> None:
-    """End the worker processes of all analysts; whoever waits for one learns that it died."""
-    workers = multiprocessing.active_children()
-    for worker in workers:
-        worker.terminate()
+def end_workers(users: Sequence[threading.Thread], grace_s: float = 10.0) -> None:
+    """End the worker processes, those too that are just being started, until the threads that use them have ended."""
     until = time.monotonic() + grace_s
-    for worker in workers:
-        while worker.is_alive() and time.monotonic() < until:
-            time.sleep(0.05)
-        if worker.is_alive():
-            worker.kill()
+    asked: set[int | None] = set()
+    while any(user.is_alive() for user in users):
+        for worker in multiprocessing.active_children():
+            # Its own thread may be done with it at the same moment.
+            with contextlib.suppress(ValueError):
+                if time.monotonic() > until:
+                    worker.kill()
+                elif worker.pid not in asked:
+                    asked.add(worker.pid)
+                    worker.terminate()
+        time.sleep(0.05)
 
 
 def patient_of(images: Path) -> str:
@@ -120,8 +127,18 @@ def patient_of(images: Path) -> str:
     return ""
 
 
-def analyze(task: Task) -> Outcome:
-    """Analyse a study and write its results; runs in the worker process."""
+def analyze(task: Task, *, config: Config, engine: Engine) -> Outcome:
+    """Analyse a study and write its results; runs in the worker process.
+
+    Args:
+        task: The study.
+        config: Options of the analysis.
+        engine: Makes the segmenters.
+    """
+    # The process of the service itself never needs what measures.
+    from vertecast.dicom.discover import StudyFiles, find_studies
+    from vertecast.jobs import Job, run_patient
+
     if not task.images.is_dir():
         return Outcome(status="skipped", reason=NO_IMAGES)
     found = list(find_studies([task.images]))
@@ -131,20 +148,23 @@ def analyze(task: Task) -> Outcome:
     studies = [one for one in found if isinstance(one, StudyFiles)]
     if len(studies) != 1:
         return Outcome(status="failed", reason=MIXED)
-    job = _job(studies[0], task)
-    run = run_patient([*_earlier(job, task), job])[-1]
+
+    def job_of(study: StudyFiles) -> Job:
+        return Job(study=study, out=task.out, config=config, engine=engine)
+
+    job = job_of(studies[0])
+    run = run_patient([*_earlier(job, task.earlier, job_of), job])[-1]
     own = [_instance_uid(path) for path in sorted(job.folder.glob("*.dcm"))] if run.status == "analyzed" else []
     return Outcome(status=run.status, reason=run.reason, own=tuple(own))
 
 
-def _job(study: StudyFiles, task: Task) -> Job:
-    return Job(study=study, out=task.out, config=task.config, engine=task.engine)
-
-
-def _earlier(job: Job, task: Task) -> Sequence[Job]:
+def _earlier(job: Job, folders: Sequence[Path], job_of: Callable[[StudyFiles], Job]) -> Sequence[Job]:
     """Earlier studies of the patient, oldest first, whose results stand as they were written: none is made again."""
-    folders = [folder for folder in task.earlier[:MOST_COMPARED] if folder.is_dir()]
-    others = [_job(one, task) for one in find_studies(folders) if isinstance(one, StudyFiles)]
+    from vertecast.dicom.discover import StudyFiles, find_studies
+    from vertecast.jobs import written_before
+
+    present = [folder for folder in folders[:MOST_COMPARED] if folder.is_dir()]
+    others = [job_of(one) for one in find_studies(present) if isinstance(one, StudyFiles)]
     others.sort(key=lambda other: other.study.taken or datetime.min)
     standing: list[Job] = []
     for other in others:

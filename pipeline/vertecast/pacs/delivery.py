@@ -108,6 +108,8 @@ class DicomArchive:
             answer: Any = association.acceptor.primitive
             kind = (answer.result_source, answer.diagnostic)
             raise ArchiveError(f"the archive refused the association: {_REJECTIONS.get(kind, f'reason {kind}')}")
+        if association.rejected_contexts:
+            raise ArchiveError("the archive takes none of these objects; enable their classes there")
         raise ArchiveError("the archive does not answer; check host, port and network, and whether it runs")
 
     def _store_one(self, association: Association, path: Path) -> None:

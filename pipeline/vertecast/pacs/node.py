@@ -12,6 +12,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from vertecast.errors import ConfigurationError, UnreadableError, VertecastError
@@ -108,8 +109,8 @@ class Node:
 
     def _on_request(self, event: evt.Event) -> None:
         """Turn callers away that are not on the list."""
-        caller = event.assoc.requestor
-        title, host = caller.ae_title.strip(), str(caller.address)
+        request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
+        title, host = str(request.calling_ae_title).strip(), str(event.assoc.requestor.address)
         peers = self._options.peers
         if not peers or any(title == peer.ae_title and peer.host in (None, host) for peer in peers):
             return

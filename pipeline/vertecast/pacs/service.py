@@ -14,10 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from vertecast.config import Config
-from vertecast.engine import Engine
 from vertecast.errors import ArchiveError, ConfigurationError, OutputError
-from vertecast.pacs.analysis import Analyst, Outcome, Task, analyze, end_workers, patient_of
+from vertecast.pacs.analysis import Analyst, Task, Work, end_workers, patient_of
 from vertecast.pacs.delivery import Archive, DicomArchive, result_files
 from vertecast.pacs.dicomweb import DicomWebArchive
 from vertecast.pacs.inbox import Inbox
@@ -41,23 +39,20 @@ _log = logging.getLogger(__name__)
 class Service:
     """Everything that runs under ``vertecast serve``."""
 
-    def __init__(
-        self, options: PacsOptions, config: Config, engine: Engine, *, work: Callable[[Task], Outcome] = analyze
-    ) -> None:
+    def __init__(self, options: PacsOptions, work: Work) -> None:
         """Open the folder; nothing runs yet.
 
         Args:
             options: Of the service.
-            config: Of the analysis.
-            engine: Makes the segmenters.
-            work: What is done with a study in a worker process; a plain function of a module.
+            work: What is done with a study, `analysis.analyze`.
 
         Raises:
             ConfigurationError: another service uses the folder, or a password or token is missing.
             OutputError: the folder cannot be used.
         """
-        self._options, self._config, self._engine, self._work = options, config, engine, work
+        self._options, self._work = options, work
         self._stopping = threading.Event()
+        self._analysts: list[threading.Thread] = []
         self._threads: list[threading.Thread] = []
         with ExitStack() as opened:
             opened.enter_context(_alone_in(options.root))
@@ -91,13 +86,13 @@ class Service:
         self._run("settle", self._settle)
         self._run("clear", self._clear, CLEAR_S)
         for number in range(self._options.workers):
-            self._threads.append(threading.Thread(target=self._analyze_all, name=f"analysis-{number + 1}"))
+            self._analysts.append(threading.Thread(target=self._analyze_all, name=f"analysis-{number + 1}"))
         for name, receiver in self._receivers.items():
             self._run(f"delivery-{name}", lambda name=name, to=receiver: self._deliver(name, to))  # type: ignore[misc]
         for name, source in self._sources.items():
             self._run(f"fetch-{name}", lambda name=name, of=source: fetch_next(name, of, self.queue, self._inbox))  # type: ignore[misc]
             self._run_poll(name)
-        for thread in self._threads:
+        for thread in (*self._analysts, *self._threads):
             thread.start()
         try:
             if self._options.node.enabled:
@@ -115,7 +110,7 @@ class Service:
         if self._web is not None:
             self._web.stop()
         self.node.stop()
-        end_workers()
+        end_workers(self._analysts)
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
@@ -209,8 +204,6 @@ class Service:
             images=folder,
             earlier=tuple(self._inbox.folder(other.study_instance_uid) for other in others),
             out=self._options.results,
-            config=self._config,
-            engine=self._engine,
         )
 
     def _deliver(self, name: str, receiver: Archive) -> bool:

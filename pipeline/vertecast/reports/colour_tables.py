@@ -46,7 +46,9 @@ def label_colours(label_mask: Mask, report: StudyReport) -> tuple[LabelColour, .
         report: Its study, which says what is fractured.
     """
     fractured = {level_number(body.level) for body in report.vertebrae if wording.is_fractured(body)}
-    numbers = np.flatnonzero(np.bincount(label_mask.labels.ravel(), minlength=256))
+    # Slice by slice: bincount makes eight bytes of each label, 2 GB for a CT of 1,000 slices.
+    counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in np.moveaxis(label_mask.labels, 2, 0))
+    numbers = np.flatnonzero(counts)
     return tuple(
         LabelColour(int(number), anatomy.label_name(int(number)), _rgb(_colour(int(number), fractured)))
         for number in numbers
