@@ -218,7 +218,10 @@ def test_only_peers_are_heard(
 ) -> None:
     path = write_image(tmp_path / "1.dcm")
     with listening(inbox(tmp_path, queue), peers=(peer,)) as port:
-        assert (store([path], port, called, "-aet", calling).returncode == 0) is taken
+        result = store([path], port, called, "-aet", calling)
+        assert (result.returncode == 0) is taken
+        if called == TITLE and not taken:
+            assert "Calling AE Title Not Recognized" in result.stderr
     assert bool(images_of(tmp_path)) is taken
 
 

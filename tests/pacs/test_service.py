@@ -286,6 +286,16 @@ def options_for(folder: Path, **more: Any) -> PacsOptions:
     )
 
 
+def test_a_wrong_configuration_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "pacs.yaml").write_text("folder: x\nnode: {host: 0.0.0.0}")
+    command = [sys.executable, "-m", "vertecast", "serve", "--config", str(tmp_path / "pacs.yaml")]
+    sources = {**os.environ, "PYTHONPATH": str(TESTS.parent / "pipeline")}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=sources)
+    assert result.returncode == 2
+    assert "node: the node listens on 0.0.0.0 and knows no peers" in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
 def test_two_services_never_share_a_folder(tmp_path: Path) -> None:
     service = Service(options_for(tmp_path), light_analysis)
     with pytest.raises(ConfigurationError, match="another service uses it"):

@@ -95,6 +95,10 @@ class Analyst:
             return Outcome(status="failed", reason=OUT_OF_TIME.format(limit=self._time_limit_s))
         return Outcome(status="failed", reason=WORKER_DIED) if isinstance(outcome, Lost) else outcome
 
+    def warm_up(self) -> None:
+        """Start the process and let it import what it needs, before the first study waits for that."""
+        self.run(Task(images=Path(os.devnull), earlier=(), out=Path(os.devnull)))
+
     def close(self) -> None:
         """End the process, whatever it does."""
         self._pool.close()

@@ -77,8 +77,9 @@ class DicomWebArchive:
         """UID and number of objects (-1 where it does not say) of the studies of some days, written YYYYMMDD."""
         query = {"ModalitiesInStudy": modality, "StudyDate": f"{first_day}-{last_day}", "includefield": INSTANCE_COUNT}
         for record in self._records("studies", query, STUDY_UID):
-            count = _value(record, INSTANCE_COUNT)
-            yield str(_value(record, STUDY_UID)), -1 if count is None else int(count)
+            uid, count = str(_value(record, STUDY_UID)), _value(record, INSTANCE_COUNT)
+            if is_safe_uid(uid):
+                yield uid, -1 if count is None else int(count)
 
     def instances(self, study: str) -> list[Instance]:
         """Every object of a study."""

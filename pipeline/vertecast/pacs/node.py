@@ -122,6 +122,8 @@ class Node:
             "a caller from %s with the AE title %s was turned away; it is not among the peers", host, ascii(title)
         )
         event.assoc.acse.send_reject(*_REJECTED)
+        # Sends what is to be sent before the connection is closed.
+        event.assoc.kill()
 
     def _on_data(self, event: evt.Event) -> None:
         """End an association whose image grows beyond what is held in memory."""

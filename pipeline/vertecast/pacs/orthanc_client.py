@@ -76,10 +76,12 @@ class OrthancArchive:
         return stable, int(page["Last"])
 
     def study(self, identifier: str) -> tuple[str, set[str]] | None:
-        """UID and modalities of a study; None where it has gone meanwhile."""
+        """UID and modalities of a study; None where it has gone meanwhile, or has no valid UID."""
         try:
             uid = str(self._client.json(f"studies/{identifier}")["MainDicomTags"]["StudyInstanceUID"])
             series = self._client.json(f"studies/{identifier}/series")
         except NotThereError:
+            return None
+        if not is_safe_uid(uid):
             return None
         return uid, {str(one["MainDicomTags"].get("Modality", "")) for one in series}

@@ -32,7 +32,8 @@ CLEAR_S: Final = 600.0
 """How often images that are no longer needed are looked for."""
 
 UNKNOWN_SOURCE: Final = "the archive that it was to be fetched from is not configured; add it or send the study"
-RESULTS_GONE: Final = "its results are gone from the folder of the service; start the study again"
+NOTHING_TO_SEND: Final = "the study has no results of the kinds in 'objects', or they are gone; start it again"
+NO_DICOM_RESULTS: Final = "its images name no valid series, so that no result can go back to them"
 _log = logging.getLogger(__name__)
 
 
@@ -167,6 +168,7 @@ class Service:
         """One worker process and what it is given."""
         analyst = Analyst(self._work, self._options.time_limit_s, threads_of=self._options.workers)
         try:
+            analyst.warm_up()
             while not self._stopping.is_set():
                 if not self._guarded("analysis", lambda: self._analyze(analyst)):
                     self._stopping.wait(LOOK_S)
@@ -183,8 +185,10 @@ class Service:
         if self._stopping.is_set() and outcome.status == "failed":
             self.queue.released(study)
         elif outcome.status == "analyzed":
-            self.queue.analyzed(study, self._receivers, outcome.own)
+            self.queue.analyzed(study, self._receivers if outcome.own else (), outcome.own)
             _log.info("study %s analysed in %.1f s", uid, time.monotonic() - started)
+            if not outcome.own:
+                _log.warning("study %s: %s", uid, NO_DICOM_RESULTS)
         elif outcome.status == "skipped":
             self.queue.skipped(study, outcome.reason)
             _log.info("study %s skipped: %s", uid, outcome.reason)
@@ -218,7 +222,7 @@ class Service:
         files = result_files(self._options.results / uid, options.objects)
         try:
             if not files:
-                raise ArchiveError(RESULTS_GONE)
+                raise ArchiveError(NOTHING_TO_SEND)
             receiver.store(files)
         except ArchiveError as error:
             reason = str(error)

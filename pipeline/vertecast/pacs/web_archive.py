@@ -13,9 +13,6 @@ import httpx
 from vertecast.errors import ArchiveError, ConfigurationError
 from vertecast.pacs.options import ArchiveOptions, secret
 
-LONGEST_ANSWER_BYTES: Final = 64 << 20
-"""No list of instances is longer; images are streamed."""
-
 _CAUSES: Final = {401: "it wants other credentials", 403: "it does not allow it", 404: "it knows nothing of it"}
 
 
@@ -106,8 +103,6 @@ class WebClient:
 def _json(answer: httpx.Response, also: tuple[int, ...] = ()) -> Any:
     if not answer.is_success and answer.status_code not in also:
         raise _refusal(answer.status_code)
-    if len(answer.content) > LONGEST_ANSWER_BYTES:
-        raise ArchiveError("the archive's answer is too long")
     if not answer.content:
         return None
     try:
