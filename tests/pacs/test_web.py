@@ -14,6 +14,8 @@ import pytest
 from services import UID, Answer, Client, Face, certificate, face
 from vertecast.errors import ConfigurationError
 from vertecast.pacs.access import COOKIE, SESSION_S, Guard
+from vertecast.pacs.health import Health
+from vertecast.pacs.options import NodeOptions
 from vertecast.pacs.queue import State, StudyRecord
 
 TOKEN = "0123456789 a long token"
@@ -284,6 +286,16 @@ def test_health_tells_what_is_wrong(tmp_path: Path) -> None:
         metrics = sick.client.ask("/metrics").text
         assert 'vertecast_healthy{part="disk"} 0.0' in metrics
         assert 'vertecast_healthy{part="queue"} 1.0' in metrics
+
+
+def test_health_is_looked_at_again_after_a_while(served: Face) -> None:
+    now, listens = [0.0], [True]
+    options = served.options.model_copy(update={"node": NodeOptions()})
+    health = Health(options, served.queue, node_listens=lambda: listens[0], clock=lambda: now[0])
+    seen = []
+    for now[0], listens[0] in ((0.0, True), (1.0, False), (3.0, False)):
+        seen.append([check.problem for check in health.look() if check.name == "node"])
+    assert seen == [[""], [""], ["the DICOM node does not listen on 127.0.0.1:11112"]]
 
 
 def test_metrics_count_what_passes_and_name_no_one(served: Face) -> None:

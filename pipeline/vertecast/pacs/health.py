@@ -12,6 +12,9 @@ from vertecast.environment import check_bundles
 from vertecast.pacs.options import PacsOptions
 from vertecast.pacs.queue import StudyQueue
 
+AGAIN_S: Final = 2.0
+"""Looking writes to the disk, and anyone who reaches /health may ask: no more often than this."""
+
 MODELS_S: Final = 600.0
 """Weights are compared with their checksums no more often than this; it reads all of them."""
 
@@ -52,10 +55,14 @@ class Health:
         self._node_listens = node_listens
         self._clock = clock
         self._models: tuple[float, str] | None = None
+        self._seen: tuple[float, tuple[HealthCheck, ...]] | None = None
 
     def look(self) -> tuple[HealthCheck, ...]:
-        """All checks, in a fixed order; a failed one never hides the others."""
-        return tuple(HealthCheck(name=name, problem=problem) for name, problem in self._problems())
+        """All checks, in a fixed order; a failed one never hides the others. What was seen just now is told again."""
+        now = self._clock()
+        if self._seen is None or now - self._seen[0] > AGAIN_S:
+            self._seen = now, tuple(HealthCheck(name=name, problem=problem) for name, problem in self._problems())
+        return self._seen[1]
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         yield "queue", self._of_queue()
