@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vertecast.pacs.health import Health
 from vertecast.pacs.metrics import MeteredQueue, Metrics
 from vertecast.pacs.options import PacsOptions
 from vertecast.pacs.queue import StudyQueue
@@ -43,6 +45,15 @@ class Answer:
     @property
     def text(self) -> str:
         return self.body.decode()
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for localhost and its key, as PEM files."""
+    paths = folder / "certificate.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run([*command, "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
+    return paths
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -81,8 +92,8 @@ class Face:
 
 
 @contextmanager
-def face(folder: Path, **options: Any) -> Iterator[Face]:
-    """Serve the queue of a folder."""
+def face(folder: Path, node_listens: bool = True, **options: Any) -> Iterator[Face]:
+    """Serve the queue of a folder, beside a node that is said to listen or not."""
     port = free_port()
     document = {
         "folder": str(folder),
@@ -99,7 +110,8 @@ def face(folder: Path, **options: Any) -> Iterator[Face]:
     read = PacsOptions.model_validate(document)
     metrics = Metrics()
     queue = MeteredQueue(read.queue_path, metrics, retry=read.retry)
-    server = WebServer(read, queue, metrics)
+    health = Health(read, queue, node_listens=lambda: node_listens)
+    server = WebServer(read, queue, metrics, health)
     server.start()
     try:
         yield Face(Client(port), queue, read)

@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 from pydicom import dcmread
 
 from fakes import SECRET_NAME, write_dicom
-from services import Client, Face, face, free_port
+from services import Client, Face, certificate, face, free_port
 from vertecast.pacs.queue import State
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancPython.so")
@@ -77,8 +77,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
             yield served
 
 
-def orthanc_beside(folder: Path, port: int) -> Orthanc:
-    """An Orthanc whose service answers at a port; not started."""
+def orthanc_beside(folder: Path, port: int, **settings: object) -> Orthanc:
+    """An Orthanc whose service answers at a port; not started. Settings are those of the plugin."""
     http = free_port()
     config = {
         "Name": "Test",
@@ -91,7 +91,7 @@ def orthanc_beside(folder: Path, port: int) -> Orthanc:
         "StableAge": 1,
         "Plugins": [str(PLUGIN)],
         "PythonScript": str(SCRIPT),
-        "Vertecast": {"Url": f"http://127.0.0.1:{port}", "Token": TOKEN},
+        "Vertecast": {"Url": f"http://127.0.0.1:{port}", "Token": TOKEN, **settings},
     }
     (folder / "orthanc.json").write_text(json.dumps(config))
     return Orthanc(Client(http), folder / "orthanc.json", folder / "log")
@@ -202,8 +202,8 @@ def test_orthanc_explorer_has_a_button(service: Face, orthanc: Orthanc, tmp_path
 
 
 def test_what_came_while_the_service_or_orthanc_was_down_is_announced(tmp_path: Path) -> None:
-    port = free_port()
-    archive = orthanc_beside(tmp_path, port)
+    port, (pem, key) = free_port(), certificate(tmp_path)
+    archive = orthanc_beside(tmp_path, port, Url=f"https://localhost:{port}/", CaFile=str(pem))
     archive.start()
     archive.stop()
     archive.start()
@@ -216,7 +216,8 @@ def test_what_came_while_the_service_or_orthanc_was_down_is_announced(tmp_path: 
         archive.start()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PLUGIN_TEST_TOKEN", TOKEN)
-            with face(tmp_path / "service", web={"token_env": "PLUGIN_TEST_TOKEN", "port": port}) as late:
+            web = {"token_env": "PLUGIN_TEST_TOKEN", "port": port, "tls_certificate": str(pem), "tls_key": str(key)}
+            with face(tmp_path / "service", web=web) as late:
                 wait_for(lambda: late.queue.study(uid_of(5)), archive.log)
     finally:
         archive.stop()

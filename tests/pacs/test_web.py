@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from services import UID, Answer, Client, Face, face, free_port
+from services import UID, Answer, Client, Face, certificate, face
 from vertecast.errors import ConfigurationError
 from vertecast.pacs.access import COOKIE, SESSION_S, Guard
+from vertecast.pacs.health import Health
+from vertecast.pacs.options import NodeOptions
 from vertecast.pacs.queue import State, StudyRecord
 
 TOKEN = "0123456789 a long token"
@@ -275,17 +276,26 @@ def test_long_requests_are_refused_unread(served: Face) -> None:
 
 
 def test_health_tells_what_is_wrong(tmp_path: Path) -> None:
-    port = free_port()
-    with face(tmp_path, disk={"reserve_gb": 1e9}, node={"port": port}) as sick:
+    with face(tmp_path, node_listens=False, disk={"reserve_gb": 1e9}, node={"port": 104}) as sick:
         answer = sick.client.ask("/health")
         assert answer.status == 503
         checks = answer.json["checks"]
         assert checks["queue"] == checks["models"] == "well"
         assert "less than the reserve" in checks["disk"]
-        assert f"does not listen on 127.0.0.1:{port}" in checks["node"]
+        assert "does not listen on 127.0.0.1:104" in checks["node"]
         metrics = sick.client.ask("/metrics").text
         assert 'vertecast_healthy{part="disk"} 0.0' in metrics
         assert 'vertecast_healthy{part="queue"} 1.0' in metrics
+
+
+def test_health_is_looked_at_again_after_a_while(served: Face) -> None:
+    now, listens = [0.0], [True]
+    options = served.options.model_copy(update={"node": NodeOptions()})
+    health = Health(options, served.queue, node_listens=lambda: listens[0], clock=lambda: now[0])
+    seen = []
+    for now[0], listens[0] in ((0.0, True), (1.0, False), (3.0, False)):
+        seen.append([check.problem for check in health.look() if check.name == "node"])
+    assert seen == [[""], [""], ["the DICOM node does not listen on 127.0.0.1:11112"]]
 
 
 def test_metrics_count_what_passes_and_name_no_one(served: Face) -> None:
@@ -331,12 +341,9 @@ def test_a_port_in_use_is_named(served: Face, tmp_path: Path) -> None:
 
 
 def test_over_tls(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
-    subprocess.run([*made, "-out", str(certificate), "-keyout", str(key)], check=True, capture_output=True)
-    with face(tmp_path / "s", web={"tls_certificate": str(certificate), "tls_key": str(key)}) as safe:
-        context = ssl.create_default_context(cafile=str(certificate))
+    pem, key = certificate(tmp_path)
+    with face(tmp_path / "s", web={"tls_certificate": str(pem), "tls_key": str(key)}) as safe:
+        context = ssl.create_default_context(cafile=pem)
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )

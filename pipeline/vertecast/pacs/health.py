@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from vertecast.environment import check_bundles
 from vertecast.pacs.options import PacsOptions
 from vertecast.pacs.queue import StudyQueue
 
-CONNECT_S: Final = 2.0
+AGAIN_S: Final = 2.0
+"""Looking writes to the disk, and anyone who reaches /health may ask: no more often than this."""
+
 MODELS_S: Final = 600.0
 """Weights are compared with their checksums no more often than this; it reads all of them."""
 
@@ -32,20 +33,42 @@ class HealthCheck:
 class Health:
     """Looks at the service's queue, node, disk and models whenever it is asked."""
 
-    def __init__(self, options: PacsOptions, queue: StudyQueue, *, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        options: PacsOptions,
+        queue: StudyQueue,
+        *,
+        node_listens: Callable[[], bool] = lambda: False,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Look at nothing yet.
+
+        Args:
+            options: Of the service.
+            queue: Its queue.
+            node_listens: Whether the node takes callers. It is asked here and not called by its port: each call would
+                be a sender to the node.
+            clock: Seconds.
+        """
         self._options = options
         self._queue = queue
+        self._node_listens = node_listens
         self._clock = clock
         self._models: tuple[float, str] | None = None
+        self._seen: tuple[float, tuple[HealthCheck, ...]] | None = None
 
     def look(self) -> tuple[HealthCheck, ...]:
-        """All checks, in a fixed order; a failed one never hides the others."""
-        return tuple(HealthCheck(name=name, problem=problem) for name, problem in self._problems())
+        """All checks, in a fixed order; a failed one never hides the others. What was seen just now is told again."""
+        now = self._clock()
+        if self._seen is None or now - self._seen[0] > AGAIN_S:
+            self._seen = now, tuple(HealthCheck(name=name, problem=problem) for name, problem in self._problems())
+        return self._seen[1]
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         yield "queue", self._of_queue()
         if self._options.node.enabled:
-            yield "node", self._of_node()
+            node = self._options.node
+            yield "node", "" if self._node_listens() else f"the DICOM node does not listen on {node.host}:{node.port}"
         yield "disk", self._of_disk()
         yield "models", self._of_models()
 
@@ -54,16 +77,6 @@ class Health:
             self._queue.archives.set_mark("", "health", "written")
         except Exception as error:  # noqa: BLE001  whatever keeps it from being written is what is asked for
             return f"the queue cannot be written ({error})"
-        return ""
-
-    def _of_node(self) -> str:
-        host, port = self._options.node.host, self._options.node.port
-        # A socket that listens everywhere is reached on the loopback.
-        place = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        try:
-            socket.create_connection((place, port), CONNECT_S).close()
-        except OSError as error:
-            return f"the DICOM node does not listen on {host}:{port} ({error.strerror or error})"
         return ""
 
     def _of_disk(self) -> str:

@@ -48,6 +48,9 @@ TRANSFER_SYNTAXES: Final = tuple(
 )
 """What our readers decode. A sender that offers an image in several of them chooses by the order of its own list."""
 
+GREETING_S: Final = 10.0
+"""Who opens the port and says nothing, or is gone already as a probe of it is, holds an association for so long."""
+
 _REJECTED: Final = (0x01, 0x01, 0x03)
 """For good, by the user of the service: calling AE title not recognised (PS3.8 9.3.4)."""
 
@@ -67,7 +70,8 @@ class Node:
         self._entity.maximum_associations = options.max_associations
         self._entity.maximum_pdu_size = options.max_pdu
         self._entity.require_called_aet = True
-        self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = options.timeout_s
+        self._entity.dimse_timeout = self._entity.network_timeout = options.timeout_s
+        self._entity.acse_timeout = min(options.timeout_s, GREETING_S)
         self._entity.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             self._entity.add_supported_context(str(context.abstract_syntax), list(TRANSFER_SYNTAXES))

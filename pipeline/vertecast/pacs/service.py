@@ -59,12 +59,14 @@ class Service:
             opened.enter_context(_alone_in(options.root))
             self._web = None
             if options.web.enabled:
+                from vertecast.pacs.health import Health
                 from vertecast.pacs.metrics import MeteredQueue, Metrics
                 from vertecast.pacs.web import WebServer
 
                 metrics = Metrics()
                 self.queue: StudyQueue = MeteredQueue(options.queue_path, metrics, retry=options.retry)
-                self._web = WebServer(options, self.queue, metrics)
+                health = Health(options, self.queue, node_listens=lambda: self.node.is_listening)
+                self._web = WebServer(options, self.queue, metrics, health)
             else:
                 self.queue = StudyQueue(options.queue_path, retry=options.retry)
             opened.callback(self.queue.close)

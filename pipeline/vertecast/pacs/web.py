@@ -71,8 +71,8 @@ class FetchRequest(BaseModel):
 class WebServer:
     """The interface of one service, served from a thread of its own."""
 
-    def __init__(self, options: PacsOptions, queue: StudyQueue, metrics: Metrics | None = None) -> None:
-        """Prepare the server; nothing listens yet.
+    def __init__(self, options: PacsOptions, queue: StudyQueue, metrics: Metrics, health: Health) -> None:
+        """Prepare the server; nothing listens yet. Arguments as of `create_app`.
 
         Raises:
             ConfigurationError: the token is not set or too short, or certificate and key cannot be read.
@@ -83,7 +83,7 @@ class WebServer:
                 raise ConfigurationError(f"web: {path}: no such file; name the PEM files of certificate and key")
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(options, queue, metrics),
+                create_app(options, queue, metrics, health),
                 host=web.host,
                 port=web.port,
                 ssl_certfile=web.tls_certificate,
@@ -124,18 +124,18 @@ class WebServer:
             return  # uvicorn has logged why; start() tells
 
 
-def create_app(options: PacsOptions, queue: StudyQueue, metrics: Metrics | None = None) -> Guard:
+def create_app(options: PacsOptions, queue: StudyQueue, metrics: Metrics, health: Health) -> Guard:
     """The application with its guard.
 
     Args:
         options: Of the service.
         queue: What it shows and changes.
-        metrics: The numbers of the service; None: those of the moment alone.
+        metrics: The numbers of the service.
+        health: Looks at its parts.
 
     Raises:
         ConfigurationError: the token is not set, or too short.
     """
-    metrics, health = metrics or Metrics(), Health(options, queue)
     metrics.watch(queue, health)
     # The interactive documentation of FastAPI loads scripts from elsewhere.
     app = FastAPI(

@@ -55,6 +55,12 @@ SETTINGS: dict[str, Any] = {
     **json.loads(orthanc.GetConfiguration()).get("Vertecast", {}),
 }
 
+# The service is a neighbour: no proxy of the environment stands between.
+OPENER = urllib.request.build_opener(
+    urllib.request.ProxyHandler({}),
+    urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=SETTINGS["CaFile"] or None)),
+)
+
 
 class RefusedError(Exception):
     """The service answered, and said no.
@@ -82,11 +88,8 @@ def ask_service(path: str, document: Any = None) -> tuple[bytes, str]:
         request.add_header("Content-Type", "application/json")
     if SETTINGS["Token"]:
         request.add_header("Authorization", f"Bearer {SETTINGS['Token']}")
-    context = ssl.create_default_context(cafile=SETTINGS["CaFile"] or None)
-    # The service is a neighbour: no proxy of the environment stands between.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
-        with opener.open(request, timeout=TIMEOUT_S) as answer:
+        with OPENER.open(request, timeout=TIMEOUT_S) as answer:
             return answer.read(), answer.headers.get("Content-Type", "application/octet-stream")
     except urllib.error.HTTPError as error:
         raise RefusedError(error.code, error.read()) from error
