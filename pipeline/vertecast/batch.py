@@ -7,7 +7,7 @@ interrupted run goes on where it stopped. Studies of one patient are worked thro
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,10 +18,11 @@ from vertecast.dicom.discover import Catalogue
 from vertecast.engine import Engine
 from vertecast.errors import ConfigurationError, OutputError
 from vertecast.jobs import Outcome, Step, run_step
+from vertecast.memory import WORKER_BYTES
 from vertecast.plan import Plan, RunOptions, plan_run
 from vertecast.reports.outputs import write_run
 from vertecast.reports.summary import RunSummary, StudyRun
-from vertecast.schedule import run_patients
+from vertecast.schedule import GB, run_patients
 from vertecast.segmentation.label_schemes import BUILT_IN
 from vertecast.workers import InProcess, Pool, ProcessPool
 
@@ -96,12 +97,14 @@ def run_batch(
         except OSError as error:
             raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
         try:
-            for study in _run(plan, config):
-                done.append(study)
-                listener(study, len(done), plan.total)
+            with contextlib.closing(_run(plan, config)) as studies:
+                for study in studies:
+                    done.append(study)
+                    listener(study, len(done), plan.total)
         except KeyboardInterrupt:
             interrupted = True
             done += plan.not_reached(done)
+    done = plan.in_order(done)
     kept = map(_without_path, done) if config.output.deidentify else done
     # A study's day would be known if it was analysed on it.
     when = "" if config.output.deidentify else started
@@ -109,7 +112,7 @@ def run_batch(
     return BatchResult(studies=tuple(done), interrupted=interrupted)
 
 
-def _run(plan: Plan, config: Config) -> Iterator[StudyRun]:
+def _run(plan: Plan, config: Config) -> Generator[StudyRun, None, None]:
     """Work through a plan, what an earlier run has done first."""
     yield from plan.refused
     waiting = []
@@ -119,10 +122,7 @@ def _run(plan: Plan, config: Config) -> Iterator[StudyRun]:
         else:
             waiting.append(patient)
     pool = make_pool(config, plan.options.engine)
-    try:
-        yield from run_patients((plan.jobs(patient) for patient in waiting), pool, config.batch)
-    finally:
-        pool.close()
+    yield from run_patients((plan.jobs(patient) for patient in waiting), pool, config.batch)
 
 
 def make_pool(config: Config, engine: Engine) -> Pool[Step, Outcome]:
@@ -132,7 +132,10 @@ def make_pool(config: Config, engine: Engine) -> Pool[Step, Outcome]:
         return _cluster(config, engine)
     if options.workers == 1 and options.time_limit_s is None:
         return InProcess(run_step)
-    return ProcessPool(run_step, options.workers, time_limit_s=options.time_limit_s)
+    if options.memory_gb is None:
+        return ProcessPool(run_step, options.workers, time_limit_s=options.time_limit_s)
+    workers = max(1, min(options.workers, int(options.memory_gb * GB) // WORKER_BYTES))
+    return ProcessPool(run_step, workers, time_limit_s=options.time_limit_s, keep_below_bytes=WORKER_BYTES)
 
 
 def _cluster(config: Config, engine: Engine) -> Pool[Step, Outcome]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any, Final, Generic
 
-from distributed import Client, Future, Worker, WorkerPlugin, wait
+from distributed import Client, Future, Worker, WorkerPlugin
 
 from vertecast import __version__
 from vertecast.config import SegmentationOptions
@@ -26,6 +26,9 @@ POLL_S: Final = 1.0
 
 WITHOUT_WORKERS_S: Final = 3600.0
 """So long a cluster may be without any worker: those of a queueing system take their time."""
+
+
+UNFIT: Final = "a worker of the cluster cannot run Vertecast ({}); install the same version on all of them"
 
 
 class LoadModels(WorkerPlugin):
@@ -87,7 +90,7 @@ class DaskPool(Generic[Item, Result]):
             tries: How often an item is begun whose worker dies.
 
         Raises:
-            ConfigurationError: nobody answers at the address.
+            ConfigurationError: nobody answers at the address, or a worker lacks the program.
         """
         try:
             self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
@@ -96,13 +99,19 @@ class DaskPool(Generic[Item, Result]):
                 f"--scheduler {address}: no dask scheduler answers ({type(error).__name__}); start one with "
                 "'dask scheduler' (docs/cluster.md)"
             ) from error
-        self._client.register_plugin(plugin)
+        try:
+            self._client.register_plugin(plugin)
+        except VertecastError:
+            raise
+        except Exception as error:  # whatever an unfit installation raises
+            raise ConfigurationError(UNFIT.format(type(error).__name__)) from error
         self._function = function
         self._time_limit_s = time_limit_s
         self._retries = tries - 1
         self._running: dict[str, _Task] = {}
         self._suspects: deque[tuple[Item, int]] = deque()
         self._alone = False
+        self._news = threading.Event()
         self._known: frozenset[str] = frozenset()
         self._looked = -POLL_S
 
@@ -123,8 +132,8 @@ class DaskPool(Generic[Item, Result]):
                 item, tried = self._suspects.popleft()
                 self._submit(item, tried=tried)
                 self._alone = True
-            with contextlib.suppress(TimeoutError):
-                wait([task.future for task in self._running.values()], timeout=POLL_S, return_when="FIRST_COMPLETED")
+            self._news.wait(POLL_S)
+            self._news.clear()
             for address, task in list(self._running.items()):
                 if (finished := self._looked_after(address, task)) is not None:
                     return finished
@@ -140,6 +149,7 @@ class DaskPool(Generic[Item, Result]):
         """Give an item to a worker that has none."""
         address = min(self._free_workers(wait_for_one=True))
         future = self._client.submit(self._function, item, workers=[address], pure=False, retries=0)
+        future.add_done_callback(lambda _future: self._news.set())
         deadline = None if self._time_limit_s is None else monotonic() + self._time_limit_s
         self._running[address] = _Task(item=item, future=future, deadline=deadline, tried=tried)
 
@@ -204,6 +214,4 @@ class DaskPool(Generic[Item, Result]):
         if isinstance(error, VertecastError):
             raise error
         if type(error).__name__ != "KilledWorker":
-            raise ConfigurationError(
-                f"a worker could not run a study ({type(error).__name__}); install the same Vertecast on all of them"
-            ) from error
+            raise ConfigurationError(UNFIT.format(type(error).__name__)) from error

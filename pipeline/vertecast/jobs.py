@@ -21,7 +21,7 @@ from vertecast.engine import Engine, Loader, ProjectionLoader
 from vertecast.errors import BundleError, VertecastError
 from vertecast.images import Mask
 from vertecast.patient import Patient
-from vertecast.reports.outputs import LABELS_NAME, MeasuredStudy, write_study
+from vertecast.reports.outputs import LABELS_NAME, MeasuredStudy, remove_half_written, write_study
 from vertecast.reports.summary import StudyRun
 from vertecast.results import StudyReport
 from vertecast.resume import FINGERPRINT_NAME, fingerprint_of, taken_over
@@ -239,6 +239,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[Done]) -> StudyRun:
         outputs: tuple[str, ...] = ()
         if result.status == "analyzed":
             (job.folder / FINGERPRINT_NAME).unlink(missing_ok=True)
+            remove_half_written(job.folder)
             outputs = write_study(
                 MeasuredStudy(
                     report=result.report,

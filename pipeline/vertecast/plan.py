@@ -109,8 +109,17 @@ class Plan:
     def not_reached(self, studies: Sequence[StudyRun]) -> list[StudyRun]:
         """A record of every study that is not among those that are done."""
         done = {study.directory for study in studies}
-        names = (_name(entry, self.pseudonyms) for patient in self.patients for entry in patient)
-        return [_ended(name, "skipped", NOT_REACHED) for name in names if directory_of(name) not in done]
+        return [_ended(name, "skipped", NOT_REACHED) for name in self._names() if directory_of(name) not in done]
+
+    def in_order(self, studies: Sequence[StudyRun]) -> list[StudyRun]:
+        """What became of the studies, in the order of the plan, whichever was done first; paths that could not be read
+        come before them."""
+        places = {directory_of(name): place for place, name in enumerate(self._names())}
+        return sorted(studies, key=lambda study: places.get(study.directory, -1))
+
+    def _names(self) -> Iterator[str]:
+        """The UID of every study in what is written."""
+        return (_name(entry, self.pseudonyms) for patient in self.patients for entry in patient)
 
 
 def plan_run(catalogue: Catalogue, paths: Sequence[Path], options: RunOptions) -> Plan:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
@@ -24,7 +25,7 @@ ResultOut = TypeVar("ResultOut", covariant=True)
 
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-GRACE_S: Final = 5.0
+GRACE_S: Final = 10.0
 """So long a process that is to end may tidy up before it is killed."""
 
 
@@ -109,6 +110,7 @@ class ProcessPool(Generic[Item, Result]):
         workers: int,
         *,
         time_limit_s: float | None = None,
+        keep_below_bytes: int | None = None,
         tries: int = 2,
         threads: int | None = None,
     ) -> None:
@@ -118,11 +120,14 @@ class ProcessPool(Generic[Item, Result]):
             function: A plain function of a module.
             workers: Processes at the same time, 1 or more.
             time_limit_s: For one item, without the start of the process; None: no limit.
+            keep_below_bytes: A process that holds more memory than this after an item is replaced, because compiled
+                libraries give little of it back; None: none is.
             tries: How often an item is begun whose process dies.
             threads: For each process; None: its share of the cores.
         """
         self._threads = threads or max(1, (os.cpu_count() or 1) // workers)
         self._function = function
+        self._keep_below_bytes = keep_below_bytes
         self._workers = workers
         self._time_limit_s = time_limit_s
         self._retries = tries - 1
@@ -208,7 +213,10 @@ class ProcessPool(Generic[Item, Result]):
             self._send(worker)
             return None
         self._dismiss(worker)
-        self._idle.append(worker)
+        if self._keep_below_bytes is not None and _held_bytes(worker.process.pid) > self._keep_below_bytes:
+            _end([worker])
+        else:
+            self._idle.append(worker)
         if kind == "error":
             raise value
         return worker.item, value
@@ -267,6 +275,15 @@ def _end(workers: Iterable[_Worker]) -> None:
             worker.process.kill()
             worker.process.join()
         worker.process.close()
+
+
+def _held_bytes(process: int | None) -> int:
+    """Memory that a process holds; 0 where the system does not tell."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _serve(pipe: Connection, threads: int) -> None:

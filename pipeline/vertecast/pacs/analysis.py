@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MOST_COMPARED: Final = 5
 """So many earlier studies are looked at; reading the headers of each takes a second."""
 
+KEEP_BELOW_BYTES: Final = 2 << 30
+"""A process that holds more after a study is replaced: the models and a usual study take 1.5 GiB."""
+
 NO_IMAGES: Final = "holds no images"
 MIXED: Final = "its images name more than one study; send it anew"
 WORKER_DIED: Final = "its process ended without a word, most likely for want of memory; use fewer workers"
@@ -79,7 +82,7 @@ class Analyst:
         threads = max(1, (os.cpu_count() or 1) // threads_of)
         # A study whose process died is tried again by the queue, after a pause.
         self._pool: ProcessPool[Task, Outcome] = ProcessPool(
-            work, 1, time_limit_s=time_limit_s, tries=1, threads=threads
+            work, 1, time_limit_s=time_limit_s, keep_below_bytes=KEEP_BELOW_BYTES, tries=1, threads=threads
         )
 
     def run(self, task: Task) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -184,6 +185,12 @@ def _write_film_labels(film: MeasuredFilm, path: Path) -> None:
     source.add_text("SeriesInstanceUID", series_instance_uid)
     source.add_text("FrameNumber", str(radiograph.frame_number))
     Image.fromarray(numbers[film_labels]).save(path, pnginfo=source)
+
+
+def remove_half_written(directory: Path) -> None:
+    """Remove what a process that was killed had begun to write beside a study's folder."""
+    for path in directory.parent.glob(f".{glob.escape(directory.name)}.*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_run(directory: Path, run: summary.RunSummary) -> None:
