@@ -244,6 +244,32 @@ def _conclude(result: BatchResult, out: Path) -> int:
 
 
 @app.command()
+def serve(
+    config: Annotated[
+        Path,
+        typer.Option("--config", metavar="FILE", exists=True, dir_okay=False, help="YAML file, see configs/pacs.yaml."),
+    ],
+) -> None:
+    """Run beside an archive: take studies from it, analyse them, deliver the results."""
+    import functools
+
+    from vertecast.engine import shipped_engine
+    from vertecast.pacs.options import analysis_config, load_pacs_options
+
+    with _clear_errors():
+        options = load_pacs_options(config)
+        analysis = analysis_config(options)
+        try:
+            from vertecast.pacs.analysis import analyze as analyze_one
+            from vertecast.pacs.service import Service, log_to_stderr
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(f"the service needs {error.name}; install vertecast[pacs]") from error
+        work = functools.partial(analyze_one, config=analysis, engine=shipped_engine(analysis.segmentation))
+        log_to_stderr()
+        Service(options, work).run()
+
+
+@app.command()
 def simulate(
     out: OutOption,
     cases: Annotated[int, typer.Option(min=1, metavar="N", help="How many patients.")] = 1,

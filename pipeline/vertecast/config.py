@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,6 +15,7 @@ from vertecast.errors import ConfigurationError
 
 Phase: TypeAlias = Literal["auto", "pre", "intra", "post"]
 SegmentationType: TypeAlias = Literal["binary", "labelmap"]
+Options = TypeVar("Options", bound=BaseModel)
 
 MAX_PASSES: Final = 2
 """The image, and the image mirrored left to right: other flips show the networks what they were never trained on."""
@@ -189,7 +190,7 @@ class Config(_Options):
         document = self.model_dump()
         for group, values in overrides.items():
             document[group].update({key: value for key, value in values.items() if value is not None})
-        return _validated(document, source="command line")
+        return parse_options(document, Config, source="command line", known="configs/default.yaml")
 
 
 def load_config(path: Path | None) -> Config:
@@ -198,34 +199,55 @@ def load_config(path: Path | None) -> Config:
     Raises:
         ConfigurationError: the file cannot be read, is no YAML, or holds an unknown key or a wrong value.
     """
-    if path is None:
-        return Config()
+    return Config() if path is None else read_options(path, Config)
+
+
+def read_options(path: Path, kind: type[Options], *, known: str = "configs/default.yaml") -> Options:
+    """Read a YAML file of options of any kind; an empty one gives the defaults.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        known: Shipped file that lists every key.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is no YAML, or holds an unknown key or a wrong value.
+    """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
-    if document is None:
-        return Config()
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{path}: must hold groups of options, like configs/default.yaml")
-    return _validated(document, source=str(path))
+    if document is not None and not isinstance(document, dict):
+        raise ConfigurationError(f"{path}: must hold groups of options, like {known}")
+    return parse_options(document or {}, kind, source=str(path), known=known)
 
 
-def _validated(document: dict[str, Any], *, source: str) -> Config:
-    """Build the options; every complaint names the source and the key."""
+def parse_options(document: dict[str, Any], kind: type[Options], *, source: str, known: str) -> Options:
+    """Build options of any kind from a document; every complaint names the source and the key.
+
+    Args:
+        document: Keys and values as YAML or JSON gives them.
+        kind: What it holds.
+        source: Where it comes from, for the complaint.
+        known: Shipped file that lists every key.
+
+    Raises:
+        ConfigurationError: it holds an unknown key or a wrong value.
+    """
     try:
-        return Config.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         complaints = [
-            f"{'.'.join(map(str, item['loc']))}: {_complaint(item['type'], item['msg'])}" for item in error.errors()
+            f"{'.'.join(map(str, item['loc']))}: {_complaint(item['type'], item['msg'], known)}"
+            for item in error.errors()
         ]
         raise ConfigurationError(f"{source}: {'; '.join(complaints)}") from error
 
 
-def _complaint(kind: str, message: str) -> str:
+def _complaint(kind: str, message: str, known: str) -> str:
     """The sentence for one wrong key, in the reader's words."""
     if kind == "extra_forbidden":
-        return "unknown key (see configs/default.yaml for the known ones)"
+        return f"unknown key (see {known} for the known ones)"
     return message.removeprefix("Value error, ")

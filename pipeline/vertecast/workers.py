@@ -112,6 +112,7 @@ class ProcessPool(Generic[Item, Result]):
         time_limit_s: float | None = None,
         keep_below_bytes: int | None = None,
         tries: int = 2,
+        threads: int | None = None,
     ) -> None:
         """Prepare a pool; no process is started yet.
 
@@ -122,7 +123,9 @@ class ProcessPool(Generic[Item, Result]):
             keep_below_bytes: A process that holds more memory than this after an item is replaced, because compiled
                 libraries give little of it back; None: none is.
             tries: How often an item is begun whose process dies.
+            threads: For each process; None: its share of the cores.
         """
+        self._threads = threads or max(1, (os.cpu_count() or 1) // workers)
         self._function = function
         self._keep_below_bytes = keep_below_bytes
         self._workers = workers
@@ -174,8 +177,7 @@ class ProcessPool(Generic[Item, Result]):
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         pipe, far_end = context.Pipe()
-        threads = max(1, (os.cpu_count() or 1) // self._workers)
-        process = context.Process(target=_serve, args=(far_end, threads), daemon=False)
+        process = context.Process(target=_serve, args=(far_end, self._threads), daemon=False)
         # Ctrl-C reaches every process of the terminal; only the main one answers it, by ending its workers. The
         # signals that are blocked now stay so in the new process, from its first moment.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
