@@ -10,12 +10,13 @@ from typing import Final
 import numpy as np
 
 from vertecast import geometry
-from vertecast.anatomy import METAL_LABEL, Level, label_name
+from vertecast.anatomy import Level, label_name
 from vertecast.evaluation import metrics
 from vertecast.evaluation.change import PHASES, ChangeScore, CourseScore, NamedStudy, score_changes, score_course
 from vertecast.evaluation.datasets import FoundBody, FoundStudy, TrueBody, TrueStudy, read_labels
 from vertecast.evaluation.leaks import LeakScore, score_leaks
-from vertecast.evaluation.metrics import Labels
+from vertecast.evaluation.pairs import body_counts as body_counts
+from vertecast.evaluation.pairs import label_pair as label_pair
 from vertecast.images import Mask
 from vertecast.results import Measured
 
@@ -95,15 +96,6 @@ class StudyScore:
         return tuple((body.truth, body.found) for body in self.complete if body.found is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LabelPair:
-    """True and found label map on the true grid, cut to what they hold; ``lps_from_index`` is that of the part."""
-
-    truth: Labels
-    found: Labels
-    lps_from_index: geometry.FloatArray
-
-
 def score_study(truth: TrueStudy, found: FoundStudy | None) -> StudyScore:
     """Score one study. One without a report is scored as if nothing had been found in it.
 
@@ -153,49 +145,6 @@ def with_changes(studies: Sequence[StudyScore], found: Mapping[str, FoundStudy])
         course.append(named)
         scores[uid] = replace(study, changes=changes, course=score_course(course))
     return tuple(scores.get(study.truth.study_instance_uid, study) for study in studies)
-
-
-def label_pair(truth: Mask, found: Mask | None) -> LabelPair:
-    """Bring the found map to the true grid by the nearest voxel, and cut both to the box that holds all labels.
-
-    Args:
-        truth: True label map.
-        found: Found label map on any grid, or None for an empty one.
-    """
-    boxes = [_box_in(truth, truth)] + ([] if found is None else [_box_in(truth, found)])
-    corners = np.array([box for box in boxes if box is not None]).reshape(-1, 2, 3)
-    if not len(corners):
-        corners = np.zeros((1, 2, 3), dtype=int)
-    low, high = corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    lps_from_index = geometry.affine(truth.lps_from_index[:3, :3], geometry.apply(truth.lps_from_index, low))
-    part = np.asarray(truth.labels[box], dtype=np.uint8)
-    if found is None:
-        return LabelPair(truth=part, found=np.zeros_like(part), lps_from_index=lps_from_index)
-    shape = (part.shape[0], part.shape[1], part.shape[2])
-    moved = geometry.resample(found.labels, found.lps_from_index, lps_from_index, shape, order=0)
-    return LabelPair(truth=part, found=moved.astype(np.uint8), lps_from_index=lps_from_index)
-
-
-def _box_in(grid: Mask, labels: Mask) -> tuple[list[int], list[int]] | None:
-    """First and last + 1 index, on one grid and within it, of what another label map holds."""
-    box = metrics.bounding_box(labels.labels)
-    if box is None:
-        return None
-    ends = np.array([[part.start - 0.5, part.stop - 0.5] for part in box])
-    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
-    index = geometry.apply(geometry.inverse(grid.lps_from_index) @ labels.lps_from_index, corners)
-    low = np.clip(np.floor(index.min(axis=0) + 0.5), 0, grid.labels.shape).astype(int)
-    high = np.clip(np.ceil(index.max(axis=0) + 0.5), 0, grid.labels.shape).astype(int)
-    return None if np.any(high <= low) else (low.tolist(), high.tolist())
-
-
-def body_counts(pair: LabelPair) -> metrics.Counts:
-    """Overlap of the bodies, filled with their cement. True metal hides the bone under it and is left out."""
-    spacing = geometry.spacing_mm(pair.lps_from_index)
-    seen = pair.truth != METAL_LABEL
-    truth, found = (metrics.body_map(labels, spacing) * seen for labels in (pair.truth, pair.found))
-    return metrics.overlap_counts(truth, found)
 
 
 def _score_bodies(
