@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from vertecast.evaluation import metrics
 from vertecast.geometry import FloatArray
 
 Statistic: TypeAlias = Callable[[FloatArray], float]
 """A number from rows (n, k); NaN where it is not defined for them."""
+
+Indices: TypeAlias = npt.NDArray[np.intp]
 
 DRAWS: Final = 1000
 BOOTSTRAP_SEED: Final = 20240115
@@ -73,27 +76,58 @@ def estimate(rows: Sequence[Sequence[float]], patients: Sequence[Hashable], stat
         patients: The patient of each row.
         statistic: What to compute.
     """
+    return estimates(rows, patients, [statistic])[0]
+
+
+def estimates(
+    rows: Sequence[Sequence[float]], patients: Sequence[Hashable], statistics: Sequence[Statistic]
+) -> list[Estimate]:
+    """Several statistics of the same rows, on the same draws; arguments as of `estimate`."""
+    table = as_table(rows)
+    groups = rows_by_patient(patients)
+    draws = draw_patients(len(groups))
+    values = np.array([[statistic(table[index]) for statistic in statistics] for index in drawn(groups, draws)])
+    return [
+        Estimate(
+            value=value if np.isfinite(value := statistic(table)) else None,
+            interval95=interval95(values[:, n]) if len(values) else None,
+            count=len(table),
+            patients=len(groups),
+        )
+        for n, statistic in enumerate(statistics)
+    ]
+
+
+def as_table(rows: Sequence[Sequence[float]]) -> FloatArray:
+    """Rows (n, k) as an array; of no rows (0, 2)."""
+    return np.array(rows, dtype=np.float64).reshape(len(rows), -1) if len(rows) else np.empty((0, 2))
+
+
+def rows_by_patient(patients: Sequence[Hashable]) -> dict[Hashable, Indices]:
+    """The places of every patient's rows."""
     groups: dict[Hashable, list[int]] = {}
     for n, patient in enumerate(patients):
         groups.setdefault(patient, []).append(n)
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), -1) if len(rows) else np.empty((0, 2))
-    value = statistic(table)
-    return Estimate(
-        value=value if np.isfinite(value) else None,
-        interval95=_interval([table[indices] for indices in groups.values()], statistic),
-        count=len(table),
-        patients=len(groups),
-    )
+    return {patient: np.array(places, dtype=np.intp) for patient, places in groups.items()}
 
 
-def _interval(groups: Sequence[FloatArray], statistic: Statistic) -> tuple[float, float] | None:
-    if len(groups) < 2:
+def draw_patients(count: int) -> Indices:
+    """`DRAWS` draws (draws, count) of patients with replacement; none for fewer than two of them."""
+    if count < 2:
+        return np.empty((0, 0), dtype=np.intp)
+    return np.random.default_rng(BOOTSTRAP_SEED).integers(count, size=(DRAWS, count))
+
+
+def drawn(groups: Mapping[Hashable, Indices], draws: Indices) -> Iterator[Indices]:
+    """For each draw, the places of the rows of all patients in it."""
+    places = list(groups.values())
+    return (np.concatenate([places[g] for g in draw]) for draw in draws)
+
+
+def interval95(values: FloatArray) -> tuple[float, float] | None:
+    """Percentile interval of what the draws gave; None where none of them gave a number."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
         return None
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    draws = rng.integers(len(groups), size=(DRAWS, len(groups)))
-    values = np.array([statistic(np.concatenate([groups[g] for g in draw])) for draw in draws])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return None
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,8 +16,10 @@ from vertecast.evaluation import metrics
 from vertecast.evaluation.change import PHASES, ChangeScore, CourseScore, NamedStudy, score_changes, score_course
 from vertecast.evaluation.datasets import FoundBody, FoundStudy, TrueBody, TrueStudy, read_labels
 from vertecast.evaluation.leaks import LeakScore, score_leaks
+from vertecast.evaluation.masks import MapScore, score_maps
 from vertecast.evaluation.pairs import body_counts as body_counts
 from vertecast.evaluation.pairs import label_pair as label_pair
+from vertecast.evaluation.surfaces import TOLERANCE_MM
 from vertecast.images import Mask
 from vertecast.results import Measured
 
@@ -62,12 +65,16 @@ class StudyScore:
         cement_dice: All cement, inside and leaked; None where there is none.
         bodies: Every body in view.
         false_bodies: Names given to bodies that are none.
+        invented: What was measured of them.
         cement: Every complete treated body.
         false_cement: Names of bodies said to hold cement that hold none.
         leaks: Every leak, true or reported.
         names: Name given to each true level that was found.
         changes: This study against earlier ones of the patient.
         course: The timeline that it holds; None where it needs none.
+        masks: Its label map against the true one.
+        found_labels: That label map; None without a report.
+        local_kyphosis: True (degrees) and found angle at each level that was found.
     """
 
     truth: TrueStudy
@@ -82,6 +89,10 @@ class StudyScore:
     false_cement: tuple[str, ...]
     leaks: tuple[LeakScore, ...]
     names: Mapping[str, str]
+    invented: tuple[FoundBody, ...]
+    masks: MapScore
+    found_labels: Path | None
+    local_kyphosis: Mapping[str, tuple[float, Measured]]
     changes: tuple[ChangeScore, ...] = ()
     course: CourseScore | None = None
 
@@ -96,7 +107,7 @@ class StudyScore:
         return tuple((body.truth, body.found) for body in self.complete if body.found is not None)
 
 
-def score_study(truth: TrueStudy, found: FoundStudy | None) -> StudyScore:
+def score_study(truth: TrueStudy, found: FoundStudy | None, *, tolerance_mm: float = TOLERANCE_MM) -> StudyScore:
     """Score one study. One without a report is scored as if nothing had been found in it.
 
     Raises:
@@ -105,7 +116,8 @@ def score_study(truth: TrueStudy, found: FoundStudy | None) -> StudyScore:
     if found is None:
         found = FoundStudy(study_instance_uid=truth.study_instance_uid, cement={}, reason=NO_REPORT)
     true_mask = read_labels(truth.labels)
-    pair = label_pair(true_mask, None if found.labels is None else read_labels(found.labels))
+    found_mask = None if found.labels is None else read_labels(found.labels)
+    pair = label_pair(true_mask, found_mask)
     counts = body_counts(pair)
     bodies, names = _score_bodies(truth, found, counts)
     raw = metrics.overlap_counts(pair.truth, pair.found)
@@ -120,10 +132,18 @@ def score_study(truth: TrueStudy, found: FoundStudy | None) -> StudyScore:
         cement_dice=metrics.dice(raw, metrics.CEMENT, metrics.CEMENT) if raw[metrics.CEMENT].any() else None,
         bodies=bodies,
         false_bodies=tuple(body.level for body in found.bodies if body.level not in names.values()),
+        invented=tuple(body for body in found.bodies if body.level not in names.values()),
         cement=tuple(_score_cement(truth, found, names, leaks)),
         false_cement=tuple(level for level in found.cement if level not in holds_cement),
         leaks=leaks,
         names=names,
+        masks=score_maps(true_mask, found_mask, tolerance_mm=tolerance_mm),
+        found_labels=found.labels,
+        local_kyphosis={
+            level: (angle, found.local_kyphosis[names[level]])
+            for level, angle in truth.local_kyphosis_deg.items()
+            if names.get(level) in found.local_kyphosis
+        },
     )
 
 

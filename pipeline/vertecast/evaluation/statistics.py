@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
+from vertecast.evaluation.agreement import Statistic
 from vertecast.geometry import FloatArray
 
 LIMIT_SD: Final = 1.96
@@ -65,6 +67,16 @@ def icc_2_1(rows: FloatArray) -> float:
     return float((between_subjects - error) / whole) if whole > 0 else float("nan")
 
 
+def exact(rows: FloatArray) -> float:
+    """Share of the rows whose two columns are equal."""
+    return float((rows[:, 0] == rows[:, 1]).mean()) if len(rows) else float("nan")
+
+
+def two_columns(statistic: Statistic) -> Statistic:
+    """A statistic of the first two columns alone."""
+    return lambda rows: statistic(rows[:, :2])
+
+
 def _differences(rows: FloatArray) -> FloatArray:
     return np.asarray(rows[:, 1] - rows[:, 0])
 
@@ -113,10 +125,15 @@ def roc_curve(rows: FloatArray) -> FloatArray:
     """Points (n, 2) of 1 - specificity and sensitivity, from (0, 0) to (1, 1), one for each threshold."""
     order = np.argsort(-rows[:, 1], kind="stable")
     true, score = rows[order, 0], rows[order, 1]
-    last = np.append(np.flatnonzero(np.diff(score)), len(score) - 1) if len(score) else np.array([], dtype=int)
+    last = _last_of_each_score(score)
     hits, false = np.cumsum(true == 1)[last], np.cumsum(true == 0)[last]
     points = np.column_stack([false / max((true == 0).sum(), 1), hits / max((true == 1).sum(), 1)])
     return np.vstack([np.zeros((1, 2)), points])
+
+
+def _last_of_each_score(score: FloatArray) -> npt.NDArray[np.intp]:
+    """Where each run of equal scores ends: a threshold takes all of them or none."""
+    return np.append(np.flatnonzero(np.diff(score)), len(score) - 1) if len(score) else np.array([], dtype=np.intp)
 
 
 # Columns: confidence (0 to 1), right (0 or 1).
@@ -157,12 +174,10 @@ def froc_curve(rows: FloatArray) -> FloatArray:
     if not images or not true:
         return np.empty((0, 2))
     reports = rows[np.isin(kind, [HIT, FALSE])]
-    thresholds = np.unique(reports[:, 1])[::-1]
-    points = [
-        [(reports[above := reports[:, 1] >= limit, 0] == FALSE).sum() / images, (reports[above, 0] == HIT).sum() / true]
-        for limit in thresholds
-    ]
-    return np.vstack([np.zeros((1, 2)), np.array(points).reshape(-1, 2)])
+    reports = reports[np.argsort(-reports[:, 1], kind="stable")]
+    last = _last_of_each_score(reports[:, 1])
+    false, hits = (np.cumsum(reports[:, 0] == one)[last] for one in (FALSE, HIT))
+    return np.vstack([np.zeros((1, 2)), np.column_stack([false / images, hits / true])])
 
 
 def sensitivity_at(false_per_image: float) -> Callable[[FloatArray], float]:

@@ -28,7 +28,7 @@ TOLERANCE_MM: Final = 1.0
 
 PERCENTILE: Final = 95.0
 ROUNDING_MM: Final = 1e-6
-"""A distance of whole voxels that equals the tolerance is within it, whatever an oblique affine does to the last bit."""
+"""A distance that equals the tolerance lies within it, whatever an oblique affine does to its last digit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
