@@ -55,7 +55,7 @@ def test_errors_that_cancel_have_no_bias_and_an_absolute_error() -> None:
 
 
 def test_coverage_leaves_out_what_has_no_interval() -> None:
-    rows = np.array([[1.0, 0.5, 1.5], [1.0, 1.0, 2.0], [1.0, 1.1, 2.0], [1.0, np.nan, np.nan]])
+    rows = np.array([[1.0, 9, 0.5, 1.5], [1.0, 9, 1.0, 2.0], [1.0, 9, 1.1, 2.0], [1.0, 9, np.nan, np.nan]])
     assert statistics.coverage(rows) == pytest.approx(2 / 3)
 
 
@@ -111,6 +111,6 @@ def test_what_is_not_defined_is_no_number() -> None:
         statistics.sensitivity, statistics.area_under_roc, statistics.brier, statistics.calibration_error,
         statistics.mean_sensitivity, statistics.panoptic_quality,
     ):  # fmt: skip
-        assert np.isnan(statistic(nothing)), statistic.__name__
+        assert np.isnan(statistic(nothing)), statistic
     assert np.isnan(statistics.icc_2_1(np.ones((5, 2))))
     assert np.isnan(statistics.area_under_roc(np.array([[1.0, 0.3], [1.0, 0.4]])))

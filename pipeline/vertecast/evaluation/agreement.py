@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -37,6 +37,31 @@ class Estimate:
     interval95: tuple[float, float] | None
     count: int
     patients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean of something that each row has, as a statistic.
+
+    Attributes:
+        of: Value (n,) of every row; NaN for a row that has none and is left out.
+    """
+
+    of: Callable[[FloatArray], FloatArray]
+
+    def __call__(self, rows: FloatArray) -> float:
+        """The mean of the rows (n, k)."""
+        return float(self.over(rows, np.ones((1, len(rows))))[0])
+
+    def over(self, rows: FloatArray, weights: FloatArray) -> FloatArray:
+        """The means (m,) of the rows, each counted as often as a row of the weights (m, n) says."""
+        values = self.of(rows)
+        given = np.isfinite(values)
+        whole = weights[:, given].sum(axis=1)
+        sums = weights[:, given] @ values[given]
+        means = np.full(len(weights), np.nan)
+        np.divide(sums, whole, out=means, where=whole > 0)
+        return means
 
 
 def mean(rows: FloatArray) -> float:
@@ -84,18 +109,51 @@ def estimates(
 ) -> list[Estimate]:
     """Several statistics of the same rows, on the same draws; arguments as of `estimate`."""
     table = as_table(rows)
-    groups = rows_by_patient(patients)
-    draws = draw_patients(len(groups))
-    values = np.array([[statistic(table[index]) for statistic in statistics] for index in drawn(groups, draws)])
+    places = list(rows_by_patient(patients).values())
+    values = bootstrap(table, places, draw_patients(len(places)), statistics)
     return [
         Estimate(
             value=value if np.isfinite(value := statistic(table)) else None,
-            interval95=interval95(values[:, n]) if len(values) else None,
+            interval95=interval95(values[:, n]),
             count=len(table),
-            patients=len(groups),
+            patients=len(places),
         )
         for n, statistic in enumerate(statistics)
     ]
+
+
+def bootstrap(
+    table: FloatArray, places: Sequence[Indices], draws: Indices, statistics: Sequence[Statistic]
+) -> FloatArray:
+    """Every statistic (draws, statistics) of the rows of the patients in each draw.
+
+    Args:
+        table: Rows (n, k).
+        places: For each patient, where its rows stand; may be empty.
+        draws: Of `draw_patients`.
+        statistics: What to compute; a `Mean` is computed for all draws at once.
+    """
+    values = np.full((len(draws), len(statistics)), np.nan)
+    slow = [n for n, statistic in enumerate(statistics) if not isinstance(statistic, Mean)]
+    if slow:
+        for row, draw in enumerate(draws):
+            part = table[np.concatenate([places[g] for g in draw])]
+            values[row, slow] = [statistics[n](part) for n in slow]
+    if len(slow) < len(statistics) and len(draws):
+        weights = _weights(len(table), places, draws)
+        for n, statistic in enumerate(statistics):
+            if isinstance(statistic, Mean):
+                values[:, n] = statistic.over(table, weights)
+    return values
+
+
+def _weights(count: int, places: Sequence[Indices], draws: Indices) -> FloatArray:
+    """How often each row (draws, rows) is in each draw."""
+    times = np.stack([np.bincount(draw, minlength=len(places)) for draw in draws]).astype(np.float64)
+    owner = np.zeros(count, dtype=np.intp)
+    for patient, own in enumerate(places):
+        owner[own] = patient
+    return np.asarray(times[:, owner])
 
 
 def as_table(rows: Sequence[Sequence[float]]) -> FloatArray:
@@ -116,12 +174,6 @@ def draw_patients(count: int) -> Indices:
     if count < 2:
         return np.empty((0, 0), dtype=np.intp)
     return np.random.default_rng(BOOTSTRAP_SEED).integers(count, size=(DRAWS, count))
-
-
-def drawn(groups: Mapping[Hashable, Indices], draws: Indices) -> Iterator[Indices]:
-    """For each draw, the places of the rows of all patients in it."""
-    places = list(groups.values())
-    return (np.concatenate([places[g] for g in draw]) for draw in draws)
 
 
 def interval95(values: FloatArray) -> tuple[float, float] | None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from vertecast.errors import InputError
-from vertecast.evaluation.agreement import Estimate, as_table, draw_patients, interval95
+from vertecast.evaluation.agreement import Estimate, as_table, bootstrap, draw_patients, interval95
 from vertecast.evaluation.cases import Case
 from vertecast.evaluation.questions import Better, Item, Line, Question
 from vertecast.geometry import FloatArray
@@ -88,15 +89,13 @@ def _differences(
         [np.flatnonzero([item.patient == patient for item in own]) for patient in patients] for own in (first, second)
     ]
     draws = draw_patients(len(patients))
-    drawn = [
-        [table[np.concatenate([own[g] for g in draw])] for draw in draws]
-        for table, own in zip(tables, places, strict=True)
-    ]
+    statistics = [line.statistic for line in question.lines]
+    spreads = [bootstrap(table, own, draws, statistics) for table, own in zip(tables, places, strict=True)]
     results = []
-    for line in question.lines:
+    for n, line in enumerate(question.lines):
         values = [line.statistic(table) for table in tables]
-        spread = np.array([_difference(line, one, other) for one, other in zip(*drawn, strict=True)])
-        difference = _difference(line, *tables)
+        difference = float(_difference(line, values[0], values[1]))
+        spread = _difference(line, spreads[0][:, n], spreads[1][:, n])
         results.append(
             Difference(
                 question=question,
@@ -105,7 +104,7 @@ def _differences(
                 second=values[1] if np.isfinite(values[1]) else None,
                 difference=Estimate(
                     value=difference if np.isfinite(difference) else None,
-                    interval95=interval95(spread) if len(spread) else None,
+                    interval95=interval95(spread),
                     count=len(first),
                     patients=len(patients),
                 ),
@@ -116,7 +115,7 @@ def _differences(
     return results
 
 
-def _difference(line: Line, first: FloatArray, second: FloatArray) -> float:
+def _difference(line: Line, first: npt.ArrayLike, second: npt.ArrayLike) -> FloatArray:
     """First less second; of a bias the difference of its sizes, since -1 mm is no better than 1 mm."""
-    values = line.statistic(first), line.statistic(second)
-    return abs(values[0]) - abs(values[1]) if line.better == "nearer 0" else values[0] - values[1]
+    values = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    return np.asarray(np.abs(values[0]) - np.abs(values[1]) if line.better == "nearer 0" else values[0] - values[1])

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from vertecast.anatomy import label_name
-from vertecast.evaluation import agreement, statistics
+from vertecast.evaluation import statistics
 from vertecast.evaluation.cases import Case, region
 from vertecast.evaluation.masks import OTHERS, StructureScore
-from vertecast.evaluation.questions import Item, Line, Question, column, share, where
+from vertecast.evaluation.questions import Item, Line, Question, column
 
 MASKS: Final = "Outlines"
 THINGS: Final = "Vertebrae as things"
@@ -22,9 +22,9 @@ _OUTLINE_LINES: Final = (
     Line(key="assd_mm", label="ASSD (mm)", statistic=column(2), better="lower"),
     Line(key="hd95_mm", label="HD95 (mm)", statistic=column(3), better="lower", main=True),
     Line(key="found", label="found", statistic=column(FOUND), better="higher"),
-    Line(key="dice_of_found", label="Dice of those found", statistic=where(FOUND, column(0)), better="higher"),
-    Line(key="assd_of_found_mm", label="ASSD of those found (mm)", statistic=where(FOUND, column(2)), better="lower"),
-    Line(key="hd95_of_found_mm", label="HD95 of those found (mm)", statistic=where(FOUND, column(3)), better="lower"),
+    Line(key="dice_of_found", label="Dice of those found", statistic=column(0, where=FOUND), better="higher"),
+    Line(key="assd_of_found_mm", label="ASSD of those found (mm)", statistic=column(2, where=FOUND), better="lower"),
+    Line(key="hd95_of_found_mm", label="HD95 of those found (mm)", statistic=column(3, where=FOUND), better="lower"),
 )
 
 
@@ -88,16 +88,16 @@ MASK_QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         section=THINGS, key="vertebrae", label="each true vertebra", rows=_things,
         lines=(
-            Line(key="detected", label="detected", statistic=share, better="higher", main=True),
+            Line(key="detected", label="detected", statistic=column(0), better="higher", main=True),
             Line(key="identified", label="identification rate", statistic=column(1), better="higher", main=True),
             Line(key="localisation_mm", label="localisation, mean (mm), absent name at the worst", better="lower",
                  statistic=column(2)),
             Line(key="localisation_of_named_mm", label="localisation of those whose name was given (mm)",
-                 statistic=where(3, column(2)), better="lower"),
+                 statistic=column(2, where=3), better="lower"),
         ),
     ),
     Question(
         section=THINGS, key="false_vertebrae", label="found vertebrae that are none", rows=_false,
-        lines=(Line(key="an_image", label="an image", statistic=agreement.mean, better="lower", main=True),),
+        lines=(Line(key="an_image", label="an image", statistic=column(0), better="lower", main=True),),
     ),
 )  # fmt: skip

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 WIDTH_IN: Final = 4.2
 HEIGHT_IN: Final = 3.2
+PLACE: Final = (0.15, 0.16, 0.82, 0.74)
+"""Of the axes in the figure: left, bottom, width, height."""
 MOST_POINTS: Final = 2000
 """More points are drawn as a picture: an SVG with every one of them would be slow to open."""
 
@@ -70,8 +72,8 @@ def _drawn(one: Answer, draw: Callable[[Axes, Answer], None], title: str, captio
     from matplotlib.figure import Figure
 
     with rc_context(SETTINGS):
-        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
-        axes = figure.subplots()
+        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
+        axes = figure.add_axes(PLACE)
         draw(axes, one)
         axes.set_title(title, fontsize=9)
         stream = io.BytesIO()

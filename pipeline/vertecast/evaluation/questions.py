@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from vertecast.evaluation import agreement
-from vertecast.evaluation.agreement import Estimate, Statistic
+from vertecast.evaluation.agreement import Estimate, Mean, Statistic
 from vertecast.evaluation.cases import Case
 from vertecast.geometry import FloatArray
 
@@ -125,16 +125,8 @@ def _by_group(lines: Sequence[Line], items: Sequence[Item]) -> dict[str, dict[st
     return groups
 
 
-def column(number: int, statistic: Statistic = agreement.mean) -> Statistic:
-    """A statistic of one column alone."""
-    return lambda rows: statistic(rows[:, number : number + 1])
-
-
-def where(number: int, statistic: Statistic) -> Statistic:
-    """A statistic of the rows that have something in one column."""
-    return lambda rows: statistic(rows[rows[:, number] > 0])
-
-
-def share(rows: FloatArray) -> float:
-    """Share of the rows whose first column is 1."""
-    return float(np.mean(rows[:, 0])) if len(rows) else float("nan")
+def column(number: int, where: int | None = None) -> Mean:
+    """Mean of one column; with ``where`` of the rows alone that have something in that column."""
+    if where is None:
+        return Mean(lambda rows: rows[:, number])
+    return Mean(lambda rows: np.where(rows[:, where] > 0, rows[:, number], np.nan))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from vertecast.evaluation.agreement import Statistic
+from vertecast.evaluation.agreement import Mean, Statistic
 from vertecast.geometry import FloatArray
 
 LIMIT_SD: Final = 1.96
@@ -24,19 +24,16 @@ CALIBRATION_BINS: Final = 10
 # Columns: true, found.
 
 
-def bias(rows: FloatArray) -> float:
-    """Mean of found less true."""
-    return float(_differences(rows).mean()) if len(rows) else float("nan")
+bias: Final = Mean(lambda rows: rows[:, 1] - rows[:, 0])
+"""Mean of found less true."""
 
-
-def mean_absolute_error(rows: FloatArray) -> float:
-    """Mean of the absolute differences."""
-    return float(np.abs(_differences(rows)).mean()) if len(rows) else float("nan")
+mean_absolute_error: Final = Mean(lambda rows: np.abs(rows[:, 1] - rows[:, 0]))
+"""Mean of the absolute differences."""
 
 
 def difference_sd(rows: FloatArray) -> float:
     """Standard deviation (n - 1) of found less true."""
-    return float(_differences(rows).std(ddof=1)) if len(rows) > 1 else float("nan")
+    return float((rows[:, 1] - rows[:, 0]).std(ddof=1)) if len(rows) > 1 else float("nan")
 
 
 def lower_limit(rows: FloatArray) -> float:
@@ -67,9 +64,8 @@ def icc_2_1(rows: FloatArray) -> float:
     return float((between_subjects - error) / whole) if whole > 0 else float("nan")
 
 
-def exact(rows: FloatArray) -> float:
-    """Share of the rows whose two columns are equal."""
-    return float((rows[:, 0] == rows[:, 1]).mean()) if len(rows) else float("nan")
+exact: Final = Mean(lambda rows: (rows[:, 0] == rows[:, 1]).astype(np.float64))
+"""Share of the rows whose two columns are equal."""
 
 
 def two_columns(statistic: Statistic) -> Statistic:
@@ -77,35 +73,26 @@ def two_columns(statistic: Statistic) -> Statistic:
     return lambda rows: statistic(rows[:, :2])
 
 
-def _differences(rows: FloatArray) -> FloatArray:
-    return np.asarray(rows[:, 1] - rows[:, 0])
+# Columns: true, found, low, high.
 
 
-# Columns: true, low, high.
+def _held(rows: FloatArray) -> FloatArray:
+    held = (rows[:, 2] <= rows[:, 0]) & (rows[:, 0] <= rows[:, 3])
+    return np.where(np.isfinite(rows[:, 2:4]).all(axis=1), held, np.nan)
 
 
-def coverage(rows: FloatArray) -> float:
-    """Share of the true values that lie in their interval; rows without an interval (NaN) are left out."""
-    given = rows[np.isfinite(rows[:, 1:]).all(axis=1)]
-    return float(((given[:, 1] <= given[:, 0]) & (given[:, 0] <= given[:, 2])).mean()) if len(given) else float("nan")
+coverage: Final = Mean(_held)
+"""Share of the true values that lie in their interval; rows without an interval (NaN) are left out."""
 
 
 # Columns: true (0 or 1), said (0 or 1).
 
 
-def sensitivity(rows: FloatArray) -> float:
-    """Share of what is true that was said."""
-    return _share_said(rows, true=1, said=1)
+sensitivity: Final = Mean(lambda rows: np.where(rows[:, 0] == 1, rows[:, 1] == 1, np.nan))
+"""Share of what is true that was said."""
 
-
-def specificity(rows: FloatArray) -> float:
-    """Share of what is not true that was not said."""
-    return _share_said(rows, true=0, said=0)
-
-
-def _share_said(rows: FloatArray, *, true: int, said: int) -> float:
-    own = rows[rows[:, 0] == true]
-    return float((own[:, 1] == said).mean()) if len(own) else float("nan")
+specificity: Final = Mean(lambda rows: np.where(rows[:, 0] == 0, rows[:, 1] == 0, np.nan))
+"""Share of what is not true that was not said."""
 
 
 # Columns: true (0 or 1), score.
@@ -139,9 +126,8 @@ def _last_of_each_score(score: FloatArray) -> npt.NDArray[np.intp]:
 # Columns: confidence (0 to 1), right (0 or 1).
 
 
-def brier(rows: FloatArray) -> float:
-    """Mean squared difference of confidence and outcome (Brier, Mon Weather Rev 1950;78:1-3)."""
-    return float(((rows[:, 0] - rows[:, 1]) ** 2).mean()) if len(rows) else float("nan")
+brier: Final = Mean(lambda rows: (rows[:, 0] - rows[:, 1]) ** 2)
+"""Mean squared difference of confidence and outcome (Brier, Mon Weather Rev 1950;78:1-3)."""
 
 
 def calibration_error(rows: FloatArray) -> float:

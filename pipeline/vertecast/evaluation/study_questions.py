@@ -11,7 +11,6 @@ from vertecast.evaluation.datasets import PLACES, FoundBody, TrueBody
 from vertecast.evaluation.questions import Item, Line, Question, column
 from vertecast.evaluation.scoring import BodyScore, StudyScore
 from vertecast.evaluation.statistics import FALSE, HIT, IMAGE, MISS
-from vertecast.geometry import FloatArray
 from vertecast.results import Measured, NotMeasured, Place, Quantity
 
 MEASURES: Final = "Measures"
@@ -70,18 +69,14 @@ def _measure(key: str, label: str, pairs: Callable[[StudyScore], Pairs]) -> Ques
     return Question(
         section=MEASURES, key=key, label=label, rows=_studied(rows),
         lines=(
-            Line(key="bias", label="bias", statistic=two(statistics.bias), better="nearer 0", main=True),
+            Line(key="bias", label="bias", statistic=statistics.bias, better="nearer 0", main=True),
             Line(key="lower_limit", label="lower limit of agreement", statistic=two(statistics.lower_limit)),
             Line(key="upper_limit", label="upper limit of agreement", statistic=two(statistics.upper_limit)),
-            Line(key="mae", label="MAE", statistic=two(statistics.mean_absolute_error), better="lower", main=True),
+            Line(key="mae", label="MAE", statistic=statistics.mean_absolute_error, better="lower", main=True),
             Line(key="icc_2_1", label="ICC(2,1)", statistic=two(statistics.icc_2_1), better="higher"),
-            Line(key="coverage", label="inside the 95 % interval", statistic=_coverage),
+            Line(key="coverage", label="inside the 95 % interval", statistic=statistics.coverage),
         ),
     )  # fmt: skip
-
-
-def _coverage(rows: FloatArray) -> float:
-    return statistics.coverage(rows[:, [0, 2, 3]])
 
 
 def _of_bodies(
@@ -175,9 +170,9 @@ def _fracture_reports(least: int) -> Callable[[StudyScore], Rows]:
 
 
 _YES_NO_LINES: Final = (
-    Line(key="sensitivity", label="sensitivity", statistic=lambda r: statistics.sensitivity(r[:, :2]),
+    Line(key="sensitivity", label="sensitivity", statistic=statistics.sensitivity,
          better="higher", main=True),
-    Line(key="specificity", label="specificity", statistic=lambda r: statistics.specificity(r[:, :2]),
+    Line(key="specificity", label="specificity", statistic=statistics.specificity,
          better="higher", main=True),
     Line(key="auc", label="AUC", statistic=lambda r: statistics.area_under_roc(r[:, [0, 2]]), better="higher"),
 )  # fmt: skip
