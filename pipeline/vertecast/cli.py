@@ -316,6 +316,9 @@ def evaluate(
         str, typer.Option(metavar="NAME", help="Numbers of the true maps: verse, totalsegmentator, vertecast, a file.")
     ] = "verse",
     labels: Annotated[str, typer.Option(metavar="NAME", help="Numbers of the maps that are judged.")] = "verse",
+    against_labels: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Numbers of the second model's maps; default: as --labels.")
+    ] = None,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -339,17 +342,26 @@ def evaluate(
     from vertecast.workflow.body_masks import cut_bodies
 
     with _clear_errors():
-        maps = MapOptions.of_schemes(
-            label_scheme(truth_labels),
-            label_scheme(labels),
-            compared=compare,
-            cut_bodies=cut_bodies,
-            tolerance_mm=nsd_tolerance,
-            workers=workers,
+        first, second = (
+            MapOptions.of_schemes(
+                label_scheme(truth_labels),
+                label_scheme(scheme),
+                compared=compare,
+                cut_bodies=cut_bodies,
+                tolerance_mm=nsd_tolerance,
+                workers=workers,
+            )
+            for scheme in (labels, against_labels or labels)
         )
         request = Request(
-            truth=truth, predictions=predictions, out=out, maps=maps, against=against, groups=groups
-        )  # fmt: skip
+            truth=truth,
+            predictions=predictions,
+            out=out,
+            maps=first,
+            against=against,
+            against_maps=second,
+            groups=groups,
+        )
         typer.echo(run_evaluation(request), nl=False)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from vertecast.evaluation.agreement import Estimate
 from vertecast.evaluation.cases import Case
 from vertecast.evaluation.comparison import Difference
+from vertecast.evaluation.film_questions import FILM_QUESTIONS
 from vertecast.evaluation.mask_questions import MASK_QUESTIONS
 from vertecast.evaluation.masks import OTHERS
 from vertecast.evaluation.questions import Answer, Question, answer
@@ -17,7 +18,7 @@ from vertecast.evaluation.study_questions import STUDY_QUESTIONS
 
 Row: TypeAlias = Mapping[str, object]
 
-QUESTIONS: Final[tuple[Question, ...]] = (*MASK_QUESTIONS, *STUDY_QUESTIONS)
+QUESTIONS: Final[tuple[Question, ...]] = (*MASK_QUESTIONS, *STUDY_QUESTIONS, *FILM_QUESTIONS)
 
 RULES: Final = (
     "A structure that one map holds and the other does not costs the worst: Dice and NSD 0, distances the diagonal of "
@@ -38,7 +39,7 @@ class Assessment:
     Attributes:
         cases: Every true image.
         answers: In the order of `QUESTIONS`.
-        tolerance_mm: Of the normalized surface Dice.
+        tolerance_mm: Of the normalized surface Dice; None without label maps.
         notes: What a reader must know of the data ("bodies were cut out of whole vertebrae").
         differences: This model less another one; () without a second model.
         against: Name of the other model.
@@ -46,7 +47,7 @@ class Assessment:
 
     cases: tuple[Case, ...]
     answers: tuple[Answer, ...]
-    tolerance_mm: float
+    tolerance_mm: float | None
     notes: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
     against: str = ""
@@ -69,8 +70,9 @@ class Assessment:
     @property
     def absent(self) -> Mapping[str, int]:
         """For each structure of `OTHERS`, the images in which neither map holds it."""
-        present = Counter(name for case in self.cases for name in {one.structure for one in case.masks.structures})
-        return {name: len(self.cases) - present[name] for name in OTHERS}
+        maps = [case.masks for case in self.cases if case.masks is not None]
+        present = Counter(name for masks in maps for name in {one.structure for one in masks.structures})
+        return {name: len(maps) - present[name] for name in OTHERS}
 
 
 def assess(cases: Sequence[Case], *, notes: Sequence[str] = ()) -> Assessment:
@@ -79,7 +81,7 @@ def assess(cases: Sequence[Case], *, notes: Sequence[str] = ()) -> Assessment:
     return Assessment(
         cases=tuple(cases),
         answers=tuple(one for one in answers if one is not None),
-        tolerance_mm=cases[0].masks.tolerance_mm,
+        tolerance_mm=next((case.masks.tolerance_mm for case in cases if case.masks is not None), None),
         notes=tuple(notes),
     )
 
@@ -153,7 +155,7 @@ def structure_rows(cases: Sequence[Case]) -> Iterator[Row]:
     """Rows of ``structures.csv``: every structure of every image."""
     names = sorted({name for case in cases for name in case.groups})
     for case in cases:
-        for one in case.masks.structures:
+        for one in () if case.masks is None else case.masks.structures:
             yield {
                 "case": case.name,
                 "patient": case.patient,

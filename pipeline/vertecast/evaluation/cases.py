@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vertecast.anatomy import Level
 from vertecast.evaluation.datasets.maps import MapFile, own_map
 from vertecast.evaluation.masks import MapScore
 from vertecast.evaluation.scoring import StudyScore
+
+if TYPE_CHECKING:
+    from vertecast.evaluation.film_questions import FilmPair
 
 VOXEL_LIMITS_MM: Final = (1.0, 2.0, 3.0)
 """Limits of the groups by longest voxel side, which is the slice spacing of nearly every CT."""
@@ -26,7 +29,8 @@ class Case:
         name: Of the study or of the file; never a patient's.
         patient: What the bootstrap draws; cases of one patient share it.
         simulated: The image is simulated.
-        masks: Its label map against the true one.
+        masks: Its label map against the true one; None for a film.
+        film: Its corners against the true ones.
         study: Its report against the truth, where there are both.
         reason: Why nothing was found in it; "" where something was looked for.
         groups: Sub-groups of the whole image: value by name.
@@ -37,7 +41,8 @@ class Case:
     name: str
     patient: str
     simulated: bool
-    masks: MapScore
+    masks: MapScore | None = None
+    film: FilmPair | None = None
     study: StudyScore | None = None
     reason: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)

@@ -68,6 +68,7 @@ def checklist(assessment: Assessment, head: Mapping[str, Any]) -> list[Item]:
 def _known(assessment: Assessment, head: Mapping[str, Any]) -> dict[int, str]:
     cases = assessment.cases
     patients = len({case.patient for case in cases})
+    tolerance = assessment.tolerance_mm
     answered = [one for one in assessment.answers if one.groups]
     groups = sorted({name for one in answered for name in one.groups})
     without = [case for case in cases if case.reason]
@@ -75,7 +76,7 @@ def _known(assessment: Assessment, head: Mapping[str, Any]) -> dict[int, str]:
     known = {
         7: f"{assessment.data} Kinds of true maps: {', '.join(_kinds(assessment)) or 'not known'}.",
         9: "Found maps were brought to the true grid by the nearest voxel. What the model did before is in its card.",
-        11: f"{RULES[0]} {RULES[1]} Tolerance of NSD: {assessment.tolerance_mm:g} mm.",
+        11: " ".join(RULES[:2]) + (f" Tolerance of NSD: {tolerance:g} mm." if tolerance is not None else ""),
         13: _missing(assessment, head),
         19: f"{len(cases)} images of {patients} patients were scored; how the number was chosen is for the authors.",
         23: f"Scores: vertecast {__version__}.",

@@ -121,7 +121,29 @@ def score_map_folders(
     for side, count in (("truth", sum(d.cut_truth for d in done)), ("predictions", sum(d.cut_found for d in done))):
         if count:
             notes.append(CUT_NOTE.format(side=side, count=count, all=len(done)))
-    return [one.case for one in done], notes
+    cases = [one.case for one in done]
+    unmarked = _unmarked(cases)
+    if unmarked:
+        notes.append(f"Not judged, since no true map holds it: {', '.join(unmarked)}.")
+    return [_without(case, unmarked) for case in cases], notes
+
+
+NEED_TRUTH: Final = ("posterior elements", "sacrum", "metal")
+"""Structures that many data sets leave unmarked: where no true map holds one, a found one is no error."""
+
+
+def _unmarked(cases: Sequence[Case]) -> list[str]:
+    """Structures of `NEED_TRUTH` that were found and that no true map holds."""
+    every = [one for case in cases if case.masks is not None for one in case.masks.structures]
+    marked = {one.structure for one in every if one.verdict != "false"}
+    return [name for name in NEED_TRUTH if name not in marked and any(one.structure == name for one in every)]
+
+
+def _without(case: Case, names: Sequence[str]) -> Case:
+    if not names or case.masks is None:
+        return case
+    kept = tuple(one for one in case.masks.structures if one.structure not in names)
+    return replace(case, masks=replace(case.masks, structures=kept))
 
 
 def _check_names(truths: Sequence[MapFile], founds: Mapping[str, MapFile], folder: Path) -> None:

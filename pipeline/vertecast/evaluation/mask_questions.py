@@ -30,7 +30,7 @@ _OUTLINE_LINES: Final = (
 
 def _outlines(structure: str) -> Question:
     def rows(case: Case) -> Iterator[Item]:
-        for one in case.masks.structures:
+        for one in () if case.masks is None else case.masks.structures:
             if one.structure == structure and (one.level or structure in OTHERS):
                 overlap = one.overlap
                 yield Item(
@@ -53,10 +53,14 @@ def level_groups(one: StructureScore) -> Mapping[str, str]:
 
 
 def _panoptic(case: Case) -> Iterator[Item]:
+    if case.masks is None:
+        return
     yield Item(key=(case.name,), patient=case.patient, groups=case.groups, row=case.masks.instances.panoptic_terms)
 
 
 def _things(case: Case) -> Iterator[Item]:
+    if case.masks is None:
+        return
     instances = case.masks.instances
     for number, identified in instances.identified.items():
         level = label_name(number)
@@ -71,6 +75,8 @@ def _things(case: Case) -> Iterator[Item]:
 
 
 def _false(case: Case) -> Iterator[Item]:
+    if case.masks is None:
+        return
     yield Item(
         key=(case.name,), patient=case.patient, groups=case.groups, row=(float(len(case.masks.instances.false)),)
     )  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 
 from vertecast.anatomy import CRANIAL_TO_CAUDAL
 from vertecast.evaluation import statistics
+from vertecast.evaluation.film_questions import MEASURE_LINES
 from vertecast.evaluation.mask_questions import MASKS
 from vertecast.evaluation.questions import Answer
 from vertecast.evaluation.study_questions import CALIBRATION, MEASURES
@@ -53,7 +54,7 @@ def plots(answers: Sequence[Answer]) -> list[Plot]:
 
 def _plots(one: Answer) -> Iterator[Plot]:
     question = one.question
-    if question.section == MEASURES:
+    if question.section == MEASURES or question.lines is MEASURE_LINES:
         yield _drawn(one, _bland_altman, f"Bland–Altman: {question.label}", _limits_caption(one))
     elif question.key.endswith("_froc") and len(statistics.froc_curve(one.table)):
         yield _drawn(one, _froc, f"FROC: {question.label}", "Sensitivity against false reports an image.")
@@ -111,8 +112,9 @@ def _bland_altman(axes: Axes, one: Answer) -> None:
 
 def _froc(axes: Axes, one: Answer) -> None:
     curve = statistics.froc_curve(one.table)
-    axes.step(curve[:, 0], curve[:, 1], where="post", color=POINT)
-    axes.set_xlim(0, max(1.0, min(8.0, float(curve[:, 0].max()))))
+    end = max(1.0, min(8.0, float(curve[:, 0].max())))
+    axes.step([*curve[:, 0], max(end, curve[-1, 0])], [*curve[:, 1], curve[-1, 1]], where="post", color=POINT)
+    axes.set_xlim(-0.02 * end, end)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("false reports an image")
     axes.set_ylabel("sensitivity")

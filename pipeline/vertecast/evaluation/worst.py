@@ -45,10 +45,13 @@ def mean_dice(case: Case) -> float:
 
 
 def _vertebrae(case: Case) -> list[float]:
+    if case.masks is None:
+        return []
     return [one.overlap.dice for one in case.masks.structures if one.structure == case.masks.things and one.level]
 
 
 def _worst(case: Case, dice: float) -> WorstCase:
+    assert case.masks is not None, "only cases with label maps have a Dice"
     things = [one for one in case.masks.structures if one.structure == case.masks.things]
     source, caption = _picture(case)
     return WorstCase(

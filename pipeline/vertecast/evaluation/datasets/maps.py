@@ -71,7 +71,7 @@ def find_maps(directory: Path) -> tuple[MapFile, ...]:
     found = next((maps for layout in layouts if (maps := list(layout(directory)))), [])
     if not found:
         raise UnreadableError(
-            f"{directory}: holds no label maps; see docs/evaluation.md for the layouts of data sets that are known"
+            f"{directory}: holds no truth or maps of a layout that is known; docs/evaluation.md lists them"
         )
     cases: dict[str, MapFile] = {}
     for one in found:
@@ -180,4 +180,8 @@ def _bids(directory: Path) -> Iterator[MapFile]:
 
 
 def _plain(directory: Path) -> Iterator[MapFile]:
-    return (_file(path) for path in _volumes(directory))
+    """Every file but those that are named as the image of another one ("a_ct.nii.gz" beside "a.nii.gz")."""
+    paths = list(_volumes(directory))
+    maps = [path for path in paths if not _IMAGE_SUFFIX.search(stem(path))] or paths
+    images = {case_name(path): path for path in paths if path not in maps}
+    return (_file(path, image=images.get(case_name(path))) for path in maps)
