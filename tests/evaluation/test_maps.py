@@ -206,13 +206,24 @@ def test_bodies_cut_out_of_whole_vertebrae_are_said_to_be_that(tmp_path: Path) -
     write(tmp_path / "t" / "a.nii.gz", np.where(labels > 100, 0, labels), affine)
     cases, notes = score(tmp_path / "t", parted.parent, labels=OWN, compared="bodies", cut_bodies=cut_bodies)
     assert {one.overlap.dice for one in cases["a"].masks.structures if one.structure == "body"} == {1.0}
-    assert notes == ["Not judged, since no true map holds it: posterior elements."]
+    assert notes == []
+
+
+def test_what_no_true_map_marks_is_not_judged_and_cement_always_is(study, tmp_path: Path) -> None:
+    bodies = np.where(study.true_labels < 26, study.true_labels, 0)
+    write(tmp_path / "t" / "a.nii.gz", bodies, study.found_affine)
+    write(tmp_path / "p" / "a.nii.gz", study.true_labels, study.found_affine)
+    options = MapOptions.of_schemes(OWN, OWN)
+    (case,), notes = score_map_folders(tmp_path / "t", tmp_path / "p", options)
+    assert notes == ["Not judged, since no true map holds it: sacrum."]
+    verdicts = {one.structure: one.verdict for one in case.masks.structures if not one.level}
+    assert verdicts == {"cement inside": "false", "cement leaked": "false", "all cement": "false"}
 
 
 def spine_labels() -> tuple[np.ndarray, np.ndarray]:
     """A simulated patient from T12 to L3 in our own numbers: bodies and posterior elements apart."""
     from vertecast.anatomy import Level, Structure
-    from vertecast.simulation.spine import sample_spine
+    from vertecast.simulation.population import sample_spine
     from vertecast.simulation.tissue import draw
 
     rng = np.random.default_rng(8)

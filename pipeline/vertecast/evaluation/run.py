@@ -92,7 +92,7 @@ def _score(request: Request, listener: Listener) -> tuple[list[Case], list[str],
     results, notes = None, list[str]()
     if report.has_reports(request.truth, request.predictions):
         results = report.score_folders(
-            request.truth, predictions, workers=request.maps.workers, tolerance_mm=request.maps.tolerance_mm,
+            request.truth, request.predictions, workers=request.maps.workers, tolerance_mm=request.maps.tolerance_mm,
             listener=lambda study, done, total: listener(study.truth.study_instance_uid, done, total),
         )  # fmt: skip
         cases = [case_of_study(study) for study in results.studies]
