@@ -21,7 +21,7 @@ from vertecast.evaluation.datasets.schemes import (
     numbers_of_scheme,
     whole_vertebrae,
 )
-from vertecast.evaluation.masks import ALL_NUMBERS, Things, score_maps
+from vertecast.evaluation.masks import Things, score_maps
 from vertecast.evaluation.surfaces import TOLERANCE_MM
 from vertecast.images import Mask
 from vertecast.workers import Lost, run_in_processes
@@ -188,8 +188,6 @@ def _can_hold(maps: Iterable[MapFile], numbers: Mapping[int, int]) -> frozenset[
     for one in maps:
         if one.kind == "folder":
             held |= {number_of_name(stem(path)) for path in one.path.iterdir()}
-        elif one.kind == "seg":
-            held |= ALL_NUMBERS
         else:
             held |= set((numbers if one.numbers is None else one.numbers).values())
     return frozenset(held - {0})

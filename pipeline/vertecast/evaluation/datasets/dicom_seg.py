@@ -16,18 +16,22 @@ from vertecast.evaluation.datasets.schemes import number_of_name
 from vertecast.images import Grid, Mask, Volume
 
 _HEADER = ["Modality", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "PatientSex", "PatientAge",
-           "Manufacturer", "ManufacturerModelName", "ReferencedSeriesSequence"]  # fmt: skip
+           "Manufacturer", "ManufacturerModelName", "ReferencedSeriesSequence", "SegmentSequence"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seg:
-    """A SEG of a folder; ``patient`` is a number that stands for the patient, who is named nowhere."""
+    """A SEG of a folder.
+
+    ``patient`` is a number that stands for the patient, who is named nowhere; ``numbers`` holds our number by segment.
+    """
 
     path: Path
     study_instance_uid: str
     patient: str
     image: Path | None
     groups: Mapping[str, str]
+    numbers: Mapping[int, int]
 
 
 def find_segs(directory: Path) -> Iterator[Seg]:
@@ -49,7 +53,7 @@ def find_segs(directory: Path) -> Iterator[Seg]:
     patients: dict[str, str] = {}
     for path, header in segs:
         key = str(header.get("PatientID") or header.StudyInstanceUID)
-        referenced = header.get("ReferencedSeriesSequence") or [{}]
+        referenced = header.get("ReferencedSeriesSequence", "SegmentSequence") or [{}]
         image, source = series.get(str(referenced[0].get("SeriesInstanceUID", "")), (None, header))
         yield Seg(
             path=path,
@@ -57,6 +61,10 @@ def find_segs(directory: Path) -> Iterator[Seg]:
             patient=patients.setdefault(key, f"patient {len(patients) + 1}"),
             image=image,
             groups=dict(_groups(source)),
+            numbers={
+                int(one.SegmentNumber): number_of_name(str(one.get("SegmentLabel", "")))
+                for one in header.get("SegmentSequence") or ()
+            },
         )
 
 

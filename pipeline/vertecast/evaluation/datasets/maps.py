@@ -166,7 +166,7 @@ def _segs(directory: Path) -> Iterator[MapFile]:
     for number, seg in enumerate(find_segs(directory), start=1):
         yield MapFile(
             case=seg.study_instance_uid, patient=seg.patient or f"study {number}", kind="seg", path=seg.path,
-            image=seg.image, groups=seg.groups,
+            image=seg.image, groups=seg.groups, numbers=seg.numbers,
         )  # fmt: skip
 
 
