@@ -14,6 +14,7 @@ from vertecast.errors import VertecastError
 from vertecast.evaluation.cases import Case
 from vertecast.evaluation.datasets.reading import read_background, read_map
 from vertecast.evaluation.figures import AIR_HU, draw_overlay
+from vertecast.evaluation.pairs import label_pair
 from vertecast.images import Mask, Volume
 
 SHOWN: Final = 4
@@ -75,16 +76,15 @@ def _picture(case: Case) -> tuple[str, str]:
         return "", "The maps are not at hand."
     try:
         truth = read_map(case.truth)
-        found = Mask(labels=np.zeros_like(truth.labels), lps_from_index=truth.lps_from_index)
-        found = found if case.found is None else read_map(case.found)
+        pair = label_pair(truth, None if case.found is None else read_map(case.found))
         image = read_background(case.truth)
     except VertecastError as error:
         return "", f"No picture: {error}"
-    shown = image or Volume(
-        hu=np.broadcast_to(np.int16(AIR_HU), truth.labels.shape), lps_from_index=truth.lps_from_index
-    )  # fmt: skip
+    true, found = (Mask(labels=own, lps_from_index=pair.lps_from_index) for own in (pair.truth, pair.found))
+    nothing = np.full(pair.truth.shape, AIR_HU, dtype=np.int16)
+    shown = image or Volume(hu=nothing, lps_from_index=pair.lps_from_index)
     stream = io.BytesIO()
-    draw_overlay(shown, found, truth=truth).savefig(stream, format="png", dpi=70)
+    draw_overlay(shown, found, truth=true).savefig(stream, format="png", dpi=70)
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     caption = "Found in colour, true as a white line." + ("" if image else " The image itself is not at hand.")
     return f"data:image/png;base64,{data}", caption

@@ -17,6 +17,7 @@ from vertecast.anatomy import (
     Level,
 )
 from vertecast.errors import UnreadableError
+from vertecast.evaluation.metrics import bounding_box
 from vertecast.images import Mask
 
 MOST: Final = 256
@@ -100,13 +101,21 @@ def recoded(mask: Mask, numbers: Mapping[int, int], source: object) -> Mask:
     for number, own in numbers.items():
         if 0 < number < MOST:
             table[number] = own
-    unknown = sorted(set(np.flatnonzero(np.bincount(mask.labels.ravel(), minlength=MOST))) - set(numbers) - {0})
+    box = bounding_box(mask.labels)
+    if box is None:
+        return mask
+    part = mask.labels[box]
+    present = np.zeros(MOST, dtype=bool)
+    present[part] = True
+    unknown = sorted(set(np.flatnonzero(present).tolist()) - set(numbers) - {0})
     if unknown:
         some = ", ".join(map(str, unknown[:8]))
         raise UnreadableError(
             f"{source}: holds numbers without a meaning ({some}); give --truth-labels or --labels that names them"
         )
-    return Mask(labels=table[mask.labels], lps_from_index=mask.lps_from_index)
+    labels = np.zeros(mask.labels.shape, np.uint8)
+    labels[box] = table[part]
+    return Mask(labels=labels, lps_from_index=mask.lps_from_index)
 
 
 def whole_vertebrae(mask: Mask) -> Mask:
