@@ -96,7 +96,7 @@ def test_answers_of_studies_worked_by_hand(three: Path) -> None:
     assert value("Cement and leaks", "leaking_bodies", "sensitivity") == pytest.approx(2 / 3)
     assert value("Confidence", "level_confidence", "calibration_error") == pytest.approx(0.2)
     assert scored["abstentions"]["middle height"]["not_measured"] == 1
-    assert scored["assessment"]["absent_in_both"]["metal"] == 3
+    assert scored["assessment"]["without_score"]["metal"] == 3
     groups = sections["Outlines"]["body"]["groups"]["level"]
     assert groups["L4"]["dice"]["value"] == pytest.approx(1 / 3)
 

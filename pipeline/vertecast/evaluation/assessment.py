@@ -68,8 +68,8 @@ class Assessment:
         return "The images are not marked as simulated."
 
     @property
-    def absent(self) -> Mapping[str, int]:
-        """For each structure of `OTHERS`, the images in which neither map holds it."""
+    def without_score(self) -> Mapping[str, int]:
+        """For each structure of `OTHERS`, the images in which it has no score: neither map holds it, or no true one."""
         maps = [case.masks for case in self.cases if case.masks is not None]
         present = Counter(name for masks in maps for name in {one.structure for one in masks.structures})
         return {name: len(maps) - present[name] for name in OTHERS}
@@ -109,7 +109,7 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "nsd_tolerance_mm": assessment.tolerance_mm,
         "notes": list(assessment.notes),
         "rules": list(RULES),
-        "absent_in_both": dict(assessment.absent),
+        "without_score": dict(assessment.without_score),
         "sections": sections,
         "against": assessment.against,
         "comparison": [dict(row) for row in comparison_rows(assessment.differences)],

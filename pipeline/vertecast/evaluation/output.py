@@ -80,12 +80,12 @@ def text_table(assessment: Assessment) -> str:
             lines += ["", section]
         lines.append(f"  {answer.question.label}")
         for line in answer.question.lines:
-            lines.append(f"    {line.label:48}{number_text(answer.estimates[line.key])}")
+            lines.append(f"    {line.label:60}{number_text(answer.estimates[line.key])}")
     if assessment.against:
         lines += ["", f"This model less {assessment.against}, 95 % interval of the difference"]
         for one in assessment.differences:
             name = f"{one.question.label}: {one.line.label}"
-            lines.append(f"  {name:68}{number_text(one.difference):32}  {one.verdict}")
+            lines.append(f"  {name:82}{number_text(one.difference):32}  {one.verdict}")
     return "\n".join(lines) + "\n"
 
 

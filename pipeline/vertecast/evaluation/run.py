@@ -79,7 +79,7 @@ def _evaluate_cases(request: Request, listener: Listener) -> str:
             assessment,
             differences=tuple(compare_cases(cases, others, QUESTIONS)),
             against=request.against.name,
-            notes=tuple(dict.fromkeys((*notes, *more))),
+            notes=(*notes, *(f"{request.against.name}: {note}" for note in more if note not in notes)),
         )
     if results is None:
         output.write(assessment, request.out)
