@@ -143,12 +143,17 @@ def read_truth(directory: Path) -> tuple[TrueStudy, ...]:
 def read_found(directory: Path) -> dict[str, FoundStudy]:
     """Read every report below a folder, and from ``run.json`` why other studies have none, by StudyInstanceUID.
 
+    Reports on nothing but films and cines are left to `vertecast.evaluation.projections`.
+
     Raises:
         UnreadableError: A report is damaged, has no label map beside it, or two reports are of one study.
     """
     studies: dict[str, FoundStudy] = {}
     for path in sorted(directory.rglob(REPORT_NAME)):
-        study = _found_study(path, _json(path))
+        document = _json(path)
+        if _is_of_projections(document):
+            continue
+        study = _found_study(path, document)
         if study.study_instance_uid in studies:
             raise UnreadableError(f"{path}: a second report of the same study; evaluate one run at a time")
         studies[study.study_instance_uid] = study
@@ -156,6 +161,11 @@ def read_found(directory: Path) -> dict[str, FoundStudy]:
         for uid, reason in _without_report(path, _json(path)):
             studies.setdefault(uid, FoundStudy(study_instance_uid=uid, cement={}, reason=reason))
     return studies
+
+
+def _is_of_projections(document: Any) -> bool:
+    kinds = {one.get("kind") for one in document.get("series", ())} if isinstance(document, dict) else set()
+    return bool(kinds) and kinds <= {"radiograph", "cine"}
 
 
 def is_truth_of_studies(directory: Path) -> bool:
