@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import typer
 
-from vertecast import __version__
+from vertecast import __version__, evaluate_command
 from vertecast.errors import BundleError, ConfigurationError, OutputError, VertecastError
 
 if TYPE_CHECKING:
@@ -300,23 +300,7 @@ def simulate(
                 typer.echo(f"[{number + 1}/{cases}] {folder}")
 
 
-@app.command()
-def evaluate(
-    truth: Annotated[
-        Path,
-        typer.Option(metavar="DIR", exists=True, file_okay=False, help="Truth, as 'vertecast simulate' writes it."),
-    ],
-    predictions: Annotated[
-        Path, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Folder of 'vertecast analyze'.")
-    ],
-    out: OutOption,
-) -> None:
-    """Score reports against the truth and write scores.json and tables to DIR."""
-    from vertecast.evaluation.report import evaluate_folders
-    from vertecast.evaluation.summary import text_table
-
-    with _clear_errors():
-        typer.echo(text_table(evaluate_folders(truth, predictions, out)), nl=False)
+app.command("evaluate")(_clear_errors()(evaluate_command.evaluate))
 
 
 @app.command("read-report")

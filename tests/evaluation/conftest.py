@@ -160,6 +160,6 @@ def study() -> Study:
     return Study()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Callable[..., Study]:
     return Study

@@ -14,6 +14,7 @@ from vertecast.images import Mask, Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PIXEL_MM: Final = 1.0
 WINDOW_HU: Final = (-150.0, 700.0)
@@ -42,6 +43,16 @@ def write_overlay(path: Path, volume: Volume, found: Mask, *, truth: Mask | None
     Raises:
         OutputError: The file cannot be written.
     """
+    figure = draw_overlay(volume, found, truth=truth, title=title)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); check space and permissions") from error
+
+
+def draw_overlay(volume: Volume, found: Mask, *, truth: Mask | None = None, title: str = "") -> Figure:
+    """The picture of `write_overlay`."""
     from matplotlib.figure import Figure
 
     center, low, high = _body_extent_mm(volume, found if truth is None else truth, found)
@@ -50,11 +61,7 @@ def write_overlay(path: Path, volume: Volume, found: Mask, *, truth: Mask | None
     for axes, (name, axis) in zip(figure.subplots(1, 2), VIEWS.items(), strict=True):
         _draw(axes, axis, _plane(axis, center, low, high), (volume, found, truth))
         axes.set_title(name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); check space and permissions") from error
+    return figure
 
 
 def _body_extent_mm(

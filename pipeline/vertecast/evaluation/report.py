@@ -1,23 +1,30 @@
-"""``vertecast evaluate``: folders in; ``scores.json``, ``scores.txt`` and four tables out."""
+"""Reports against the truth of studies: folders in; scores with their targets, and a table for each kind of thing."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from vertecast import __version__
-from vertecast.errors import OutputError, UnreadableError
-from vertecast.evaluation import summary
-from vertecast.evaluation.datasets import PLACES, read_found, read_truth
+from vertecast.errors import InputError, UnreadableError
+from vertecast.evaluation import output, summary
+from vertecast.evaluation.assessment import assess
+from vertecast.evaluation.cases import case_of_study
+from vertecast.evaluation.datasets import (
+    PLACES,
+    REPORT_NAME,
+    RUN_NAME,
+    FoundStudy,
+    TrueStudy,
+    is_truth_of_studies,
+    read_found,
+    read_truth,
+)
 from vertecast.evaluation.scores import SCORES, Results, summarize
 from vertecast.evaluation.scoring import BodyScore, StudyScore, score_study, with_changes
+from vertecast.evaluation.surfaces import TOLERANCE_MM
 from vertecast.results import Measured, NotMeasured, Quantity
-
-SCORES_VERSION: Final = "1"
+from vertecast.workers import Lost, run_in_processes
 
 Row = Mapping[str, object]
 
@@ -40,42 +47,75 @@ def evaluate_folders(
         UnreadableError: There is no truth, no report, or a file is damaged.
         OutputError: ``out`` cannot be written.
     """
+    results = score_folders(truth, found, listener=listener)
+    assessment = assess([case_of_study(study) for study in results.studies])
+    output.write(assessment, out, head=scores_document(results), texts=tables(results))
+    return results
+
+
+def has_reports(truth: Path, found: Path) -> bool:
+    """Whether one folder holds the truth of studies and the other one reports."""
+    reported = any(next(found.rglob(name), None) is not None for name in (REPORT_NAME, RUN_NAME))
+    return reported and is_truth_of_studies(truth)
+
+
+def score_folders(
+    truth: Path,
+    found: Path,
+    *,
+    listener: Callable[[StudyScore, int, int], None] = lambda *_: None,
+    workers: int = 1,
+    tolerance_mm: float = TOLERANCE_MM,
+) -> Results:
+    """Score every true study; arguments and errors as of `evaluate_folders`.
+
+    Args:
+        truth: Folder of the truth.
+        found: Folder of the reports.
+        listener: Told of each study.
+        workers: Processes at the same time.
+        tolerance_mm: Of the normalized surface Dice.
+    """
     truths, reports = read_truth(truth), read_found(found)
     if not truths:
         raise UnreadableError(f"{truth}: holds no truth; give a folder that 'vertecast simulate' has written")
     if not reports:
         raise UnreadableError(f"{found}: holds no report; give the output folder of 'vertecast analyze'")
-    studies: list[StudyScore] = []
-    for one in truths:
-        studies.append(score_study(one, reports.get(one.study_instance_uid)))
-        listener(studies[-1], len(studies), len(truths))
-    results = summarize(with_changes(studies, reports))
-    write_scores(results, out)
-    return results
+    jobs = [(one, reports.get(one.study_instance_uid), tolerance_mm) for one in truths]
+    scored: dict[str, StudyScore] = {}
+    for job, study in _run(jobs, workers):
+        if isinstance(study, Lost):
+            raise InputError(f"{job[0].labels}: its process ended without a word; score with fewer --workers")
+        scored[job[0].study_instance_uid] = study
+        listener(study, len(scored), len(jobs))
+    return summarize(with_changes([scored[one.study_instance_uid] for one in truths], reports))
 
 
-def write_scores(results: Results, out: Path) -> None:
-    """Write ``scores.json``, ``scores.txt``, ``studies.csv``, ``vertebrae.csv``, ``leaks.csv`` and ``changes.csv``.
+_Job: TypeAlias = tuple[TrueStudy, FoundStudy | None, float]
 
-    Raises:
-        OutputError: The folder cannot be written.
-    """
+
+def _run(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[_Job, StudyScore | Lost]]:
+    if workers > 1:
+        yield from run_in_processes(_score, jobs, workers)
+    else:
+        yield from ((job, _score(job)) for job in jobs)
+
+
+def _score(job: _Job) -> StudyScore:
+    truth, found, tolerance_mm = job
+    return score_study(truth, found, tolerance_mm=tolerance_mm)
+
+
+def tables(results: Results) -> dict[str, str]:
+    """``scores.txt``, ``studies.csv``, ``vertebrae.csv``, ``leaks.csv`` and ``changes.csv``."""
     studies = results.studies
-    texts = {
-        "scores.json": json.dumps(scores_document(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+    return {
         "scores.txt": summary.text_table(results),
-        "studies.csv": _csv(map(_study_row, studies)),
-        "vertebrae.csv": _csv(row for study in studies for row in _body_rows(study)),
-        "leaks.csv": _csv(row for study in studies for row in _leak_rows(study)),
-        "changes.csv": _csv(row for study in studies for row in _change_rows(study)),
+        "studies.csv": output.csv_text(map(_study_row, studies)),
+        "vertebrae.csv": output.csv_text(row for study in studies for row in _body_rows(study)),
+        "leaks.csv": output.csv_text(row for study in studies for row in _leak_rows(study)),
+        "changes.csv": output.csv_text(row for study in studies for row in _change_rows(study)),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        cause = error.strerror or type(error).__name__
-        raise OutputError(f"cannot write to {out}: {cause}; free some space or choose another --out") from error
 
 
 def scores_document(results: Results) -> dict[str, Any]:
@@ -93,8 +133,6 @@ def scores_document(results: Results) -> dict[str, Any]:
             "reached": score.reached(value.value),
         }
     return {
-        "scores_version": SCORES_VERSION,
-        "software": {"name": "vertecast", "version": __version__},
         "simulated": results.simulated,
         "studies": len(studies),
         "without_report": {s.truth.study_instance_uid: s.reason for s in studies if s.reason},
@@ -107,16 +145,6 @@ def scores_document(results: Results) -> dict[str, Any]:
         "leaks_by_compartment": summary.leaks_by_compartment(studies),
         "abstentions": summary.abstentions(studies),
     }
-
-
-def _csv(rows: Iterator[Row]) -> str:
-    text = io.StringIO()
-    listed = list(rows)
-    if listed:
-        writer = csv.DictWriter(text, list(listed[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(listed)
-    return text.getvalue()
 
 
 def _study_row(study: StudyScore) -> Row:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from vertecast import geometry
-from vertecast.anatomy import METAL_LABEL, Level, label_name
+from vertecast.anatomy import Level, label_name
 from vertecast.evaluation import metrics
 from vertecast.evaluation.change import PHASES, ChangeScore, CourseScore, NamedStudy, score_changes, score_course
 from vertecast.evaluation.datasets import FoundBody, FoundStudy, TrueBody, TrueStudy, read_labels
 from vertecast.evaluation.leaks import LeakScore, score_leaks
-from vertecast.evaluation.metrics import Labels
+from vertecast.evaluation.masks import MapScore, score_maps
+from vertecast.evaluation.pairs import body_counts as body_counts
+from vertecast.evaluation.pairs import label_pair as label_pair
+from vertecast.evaluation.surfaces import TOLERANCE_MM
 from vertecast.images import Mask
 from vertecast.results import Measured
 
@@ -61,12 +65,16 @@ class StudyScore:
         cement_dice: All cement, inside and leaked; None where there is none.
         bodies: Every body in view.
         false_bodies: Names given to bodies that are none.
+        invented: What was measured of them.
         cement: Every complete treated body.
         false_cement: Names of bodies said to hold cement that hold none.
         leaks: Every leak, true or reported.
         names: Name given to each true level that was found.
         changes: This study against earlier ones of the patient.
         course: The timeline that it holds; None where it needs none.
+        masks: Its label map against the true one.
+        found_labels: That label map; None without a report.
+        local_kyphosis: True (degrees) and found angle at each level that was found.
     """
 
     truth: TrueStudy
@@ -81,6 +89,10 @@ class StudyScore:
     false_cement: tuple[str, ...]
     leaks: tuple[LeakScore, ...]
     names: Mapping[str, str]
+    invented: tuple[FoundBody, ...]
+    masks: MapScore
+    found_labels: Path | None
+    local_kyphosis: Mapping[str, tuple[float, Measured]]
     changes: tuple[ChangeScore, ...] = ()
     course: CourseScore | None = None
 
@@ -95,16 +107,7 @@ class StudyScore:
         return tuple((body.truth, body.found) for body in self.complete if body.found is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LabelPair:
-    """True and found label map on the true grid, cut to what they hold; ``lps_from_index`` is that of the part."""
-
-    truth: Labels
-    found: Labels
-    lps_from_index: geometry.FloatArray
-
-
-def score_study(truth: TrueStudy, found: FoundStudy | None) -> StudyScore:
+def score_study(truth: TrueStudy, found: FoundStudy | None, *, tolerance_mm: float = TOLERANCE_MM) -> StudyScore:
     """Score one study. One without a report is scored as if nothing had been found in it.
 
     Raises:
@@ -113,7 +116,8 @@ def score_study(truth: TrueStudy, found: FoundStudy | None) -> StudyScore:
     if found is None:
         found = FoundStudy(study_instance_uid=truth.study_instance_uid, cement={}, reason=NO_REPORT)
     true_mask = read_labels(truth.labels)
-    pair = label_pair(true_mask, None if found.labels is None else read_labels(found.labels))
+    found_mask = None if found.labels is None else read_labels(found.labels)
+    pair = label_pair(true_mask, found_mask)
     counts = body_counts(pair)
     bodies, names = _score_bodies(truth, found, counts)
     raw = metrics.overlap_counts(pair.truth, pair.found)
@@ -128,10 +132,18 @@ def score_study(truth: TrueStudy, found: FoundStudy | None) -> StudyScore:
         cement_dice=metrics.dice(raw, metrics.CEMENT, metrics.CEMENT) if raw[metrics.CEMENT].any() else None,
         bodies=bodies,
         false_bodies=tuple(body.level for body in found.bodies if body.level not in names.values()),
+        invented=tuple(body for body in found.bodies if body.level not in names.values()),
         cement=tuple(_score_cement(truth, found, names, leaks)),
         false_cement=tuple(level for level in found.cement if level not in holds_cement),
         leaks=leaks,
         names=names,
+        masks=score_maps(true_mask, found_mask, tolerance_mm=tolerance_mm),
+        found_labels=found.labels,
+        local_kyphosis={
+            level: (angle, found.local_kyphosis[names[level]])
+            for level, angle in truth.local_kyphosis_deg.items()
+            if names.get(level) in found.local_kyphosis
+        },
     )
 
 
@@ -153,49 +165,6 @@ def with_changes(studies: Sequence[StudyScore], found: Mapping[str, FoundStudy])
         course.append(named)
         scores[uid] = replace(study, changes=changes, course=score_course(course))
     return tuple(scores.get(study.truth.study_instance_uid, study) for study in studies)
-
-
-def label_pair(truth: Mask, found: Mask | None) -> LabelPair:
-    """Bring the found map to the true grid by the nearest voxel, and cut both to the box that holds all labels.
-
-    Args:
-        truth: True label map.
-        found: Found label map on any grid, or None for an empty one.
-    """
-    boxes = [_box_in(truth, truth)] + ([] if found is None else [_box_in(truth, found)])
-    corners = np.array([box for box in boxes if box is not None]).reshape(-1, 2, 3)
-    if not len(corners):
-        corners = np.zeros((1, 2, 3), dtype=int)
-    low, high = corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    lps_from_index = geometry.affine(truth.lps_from_index[:3, :3], geometry.apply(truth.lps_from_index, low))
-    part = np.asarray(truth.labels[box], dtype=np.uint8)
-    if found is None:
-        return LabelPair(truth=part, found=np.zeros_like(part), lps_from_index=lps_from_index)
-    shape = (part.shape[0], part.shape[1], part.shape[2])
-    moved = geometry.resample(found.labels, found.lps_from_index, lps_from_index, shape, order=0)
-    return LabelPair(truth=part, found=moved.astype(np.uint8), lps_from_index=lps_from_index)
-
-
-def _box_in(grid: Mask, labels: Mask) -> tuple[list[int], list[int]] | None:
-    """First and last + 1 index, on one grid and within it, of what another label map holds."""
-    box = metrics.bounding_box(labels.labels)
-    if box is None:
-        return None
-    ends = np.array([[part.start - 0.5, part.stop - 0.5] for part in box])
-    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
-    index = geometry.apply(geometry.inverse(grid.lps_from_index) @ labels.lps_from_index, corners)
-    low = np.clip(np.floor(index.min(axis=0) + 0.5), 0, grid.labels.shape).astype(int)
-    high = np.clip(np.ceil(index.max(axis=0) + 0.5), 0, grid.labels.shape).astype(int)
-    return None if np.any(high <= low) else (low.tolist(), high.tolist())
-
-
-def body_counts(pair: LabelPair) -> metrics.Counts:
-    """Overlap of the bodies, filled with their cement. True metal hides the bone under it and is left out."""
-    spacing = geometry.spacing_mm(pair.lps_from_index)
-    seen = pair.truth != METAL_LABEL
-    truth, found = (metrics.body_map(labels, spacing) * seen for labels in (pair.truth, pair.found))
-    return metrics.overlap_counts(truth, found)
 
 
 def _score_bodies(

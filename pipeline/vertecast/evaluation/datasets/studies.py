@@ -1,4 +1,4 @@
-"""What is true and what was found, read from the folders that ``simulate`` and ``analyze`` write.
+"""Studies that are true and studies that were found, read from the folders that ``simulate`` and ``analyze`` write.
 
 Truth: ``<StudyInstanceUID>.json`` with ``<StudyInstanceUID>.nii.gz`` beside it, anywhere below the folder. Found:
 ``report.json`` with ``labels_1.nii.gz`` beside it, and ``run.json`` for the studies that have no report. Of a report
@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from vertecast import geometry
 from vertecast.anatomy import Level
 from vertecast.errors import UnreadableError
 from vertecast.evaluation.reported import FoundChange, measured, read_changes, read_timeline
-from vertecast.images import Mask
 from vertecast.results import Measured, NotMeasured, Place, Point
 
 PLACES: Final[tuple[Place, ...]] = ("anterior", "middle", "posterior")
@@ -70,6 +66,7 @@ class TrueStudy:
         cement_ml: Cement of each treated level, inside and leaked.
         leaks: Every leak.
         local_kyphosis_deg: At each level between two others in view.
+        groups: What sub-groups it belongs to, as the truth says: value by name.
     """
 
     study_instance_uid: str
@@ -81,11 +78,12 @@ class TrueStudy:
     cement_ml: Mapping[str, float]
     leaks: tuple[TrueLeak, ...]
     local_kyphosis_deg: Mapping[str, float]
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundBody:
-    """One body as it was measured."""
+    """One body as it was measured; what an older report does not hold is None or absent."""
 
     level: str
     treated: bool
@@ -93,6 +91,9 @@ class FoundBody:
     height_loss: Measured
     wedge_angle: Measured
     genant_grade: int | NotMeasured
+    ratios: Mapping[str, Measured] = field(default_factory=dict)
+    confidence: float | None = None
+    level_confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +105,14 @@ class FoundLeak:
     volume: Measured
     point_lps_mm: Point
     yeom_type: str | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundStudy:
     """What was found in one study; ``labels`` is None, and ``reason`` says why, where it has no report.
 
-    ``timeline`` holds the study and the level of each of its lines.
+    ``timeline`` holds the study and the level of each of its lines, ``local_kyphosis`` the angle by level.
     """
 
     study_instance_uid: str
@@ -120,6 +122,7 @@ class FoundStudy:
     leaks: tuple[FoundLeak, ...] = ()
     changes: tuple[FoundChange, ...] = ()
     timeline: tuple[tuple[str, str], ...] = ()
+    local_kyphosis: Mapping[str, Measured] = field(default_factory=dict)
     reason: str = ""
 
 
@@ -140,12 +143,17 @@ def read_truth(directory: Path) -> tuple[TrueStudy, ...]:
 def read_found(directory: Path) -> dict[str, FoundStudy]:
     """Read every report below a folder, and from ``run.json`` why other studies have none, by StudyInstanceUID.
 
+    Reports on nothing but films and cines are left to `vertecast.evaluation.projections`.
+
     Raises:
         UnreadableError: A report is damaged, has no label map beside it, or two reports are of one study.
     """
     studies: dict[str, FoundStudy] = {}
     for path in sorted(directory.rglob(REPORT_NAME)):
-        study = _found_study(path, _json(path))
+        document = _json(path)
+        if _is_of_projections(document):
+            continue
+        study = _found_study(path, document)
         if study.study_instance_uid in studies:
             raise UnreadableError(f"{path}: a second report of the same study; evaluate one run at a time")
         studies[study.study_instance_uid] = study
@@ -155,23 +163,24 @@ def read_found(directory: Path) -> dict[str, FoundStudy]:
     return studies
 
 
-def read_labels(path: Path) -> Mask:
-    """Read a label map from NIfTI.
+def _is_of_projections(document: Any) -> bool:
+    kinds = {one.get("kind") for one in document.get("series", ())} if isinstance(document, dict) else set()
+    return bool(kinds) and kinds <= {"radiograph", "cine"}
+
+
+def is_truth_of_studies(directory: Path) -> bool:
+    """Whether a folder holds the truth of a study."""
+    documents = (_json(path) for path in sorted(directory.rglob("*.json")))
+    return any(isinstance(document, dict) and TRUTH_MARK in document for document in documents)
+
+
+def true_study(path: Path) -> TrueStudy:
+    """Read one truth.
 
     Raises:
-        UnreadableError: The file is damaged, or holds other values than whole numbers from 0 to 255.
+        UnreadableError: It is damaged, or has no label map beside it.
     """
-    import nibabel
-
-    try:
-        image: Any = nibabel.loadsave.load(path)
-        values = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
-        raise UnreadableError(f"{path}: cannot be read as NIfTI ({type(error).__name__}); write it again") from error
-    labels = values if values.dtype == np.uint8 else values.astype(np.uint8)
-    if values.ndim != 3 or (labels is not values and not np.array_equal(labels, values)):
-        raise UnreadableError(f"{path}: is no label map; it must hold whole numbers from 0 to 255 on three axes")
-    return Mask(labels=labels, lps_from_index=geometry.LPS_FROM_RAS @ np.asarray(image.affine, dtype=np.float64))
+    return _true_study(path, _json(path))
 
 
 def _json(path: Path) -> Any:
@@ -220,6 +229,7 @@ def _true_study(path: Path, document: Mapping[str, Any]) -> TrueStudy:
                 for angle in document.get("angles", ())
                 if str(angle["name"]).startswith(LOCAL_KYPHOSIS)
             },
+            groups={str(name): str(value) for name, value in document.get("groups", {}).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -251,11 +261,17 @@ def _found_study(path: Path, document: Mapping[str, Any]) -> FoundStudy:
                     volume=measured(leak["volume"]),
                     point_lps_mm=_point(leak["evidence"]["point"]),
                     yeom_type=_word(leak.get("yeom_type")),
+                    confidence=leak.get("confidence"),
                 )
                 for leak in document["leaks"]
             ),
             changes=read_changes(document),
             timeline=tuple(read_timeline(document)),
+            local_kyphosis={
+                str(angle["name"]).removeprefix(LOCAL_KYPHOSIS): measured(angle["angle"])
+                for angle in document.get("angles", ())
+                if str(angle["name"]).startswith(LOCAL_KYPHOSIS)
+            },
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -270,6 +286,9 @@ def _found_body(body: Mapping[str, Any]) -> FoundBody:
         height_loss=measured(body["height_loss"]),
         wedge_angle=measured(body["wedge_angle"]),
         genant_grade=NotMeasured(reason=str(grade["not_measured"])) if isinstance(grade, dict) else int(grade),
+        ratios={name: measured(value) for name, value in body.get("ratios", {}).items()},
+        confidence=body.get("confidence"),
+        level_confidence=body.get("level_confidence"),
     )
 
 
