@@ -1,4 +1,4 @@
-"""From labelled CTs in a folder to a bundle of one's own that `vertecast analyze` uses, as docs/training.md tells it."""
+"""From labelled CTs in a folder to a bundle of one's own that analyses them, as docs/training.md tells it."""
 
 from __future__ import annotations
 

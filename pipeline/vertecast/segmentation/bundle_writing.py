@@ -85,14 +85,14 @@ def write_network(folder: Path, network: str, state: Mapping[str, Tensor], facts
     document.setdefault("networks", {})[network] = {"weights": weights, **facts}
     document.setdefault("sha256", {})[weights] = file_sha256(folder / weights)
     if network == OUTLINER:
-        document["network_data_format"] = ct_data_format(int(facts.get("crop_voxels", 80)))
+        document["network_data_format"] = ct_data_format()
     _write_json(folder / METADATA, document)
     networks = document["networks"]
     if XRAY in networks or (LOCATOR in networks and OUTLINER in networks):
         _write_json(folder / INFERENCE, inference_config(folder, networks))
 
 
-def ct_data_format(crop_voxels: int) -> dict[str, Any]:
+def ct_data_format() -> dict[str, Any]:
     """What goes into the outliner and what comes out, as the MONAI bundle specification asks for."""
     from vertecast.segmentation.network import CEMENT_CHANNEL, METAL_CHANNEL, OFFSET_CHANNELS, OUTPUT_CHANNELS, STRIDE
 
@@ -114,7 +114,6 @@ def ct_data_format(crop_voxels: int) -> dict[str, Any]:
                 "value_range": [], "channel_def": channels, **common,
             }
         },
-        "trained_on_voxels": crop_voxels,
     }  # fmt: skip
 
 

@@ -91,7 +91,9 @@ class CtTask:
         Raises:
             ConfigurationError: a case cannot be used; the message names it and says why.
         """
-        s, parts, others = self.settings, [], []
+        s = self.settings
+        parts: list[LabelledPart] = []
+        others: list[LabelledCase] = []
         for source in s.data:
             if isinstance(source, FolderSource):
                 learnt, kept = split_cases(source, find_cases(source), s.seed)
@@ -181,9 +183,8 @@ def loss_terms(output: Tensor, batch: Batch) -> dict[str, Tensor]:
         logit, target = output[:, channel], batch[name]
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
         entropy = (entropy * weight * known).sum() / (known.sum().clamp(min=1) * target[0].numel())
-        terms[name] = (
-            entropy * 3 + 0.5 * _soft_dice((logit.sigmoid() * known)[:, None], (target * known)[:, None]).mean()
-        )
+        seen, true = (logit.sigmoid() * known)[:, None], (target * known)[:, None]
+        terms[name] = entropy * 3 + 0.5 * _soft_dice(seen, true).mean()
     error = (output[:, OFFSET_CHANNELS] - batch["offset"] / OFFSET_SCALE_MM).abs().sum(1) * batch["offset_weight"]
     terms["offset"] = error.sum() / (batch["offset_weight"].sum() + 100)
     return terms

@@ -150,4 +150,4 @@ def _start(
     if not len(centers) or rng.random() >= settings.near_spine:
         return np.asarray(anywhere)
     center = centers[int(rng.integers(len(centers)))] + rng.uniform(-JITTER, JITTER, 3) * settings.crop
-    return np.clip(np.round(center - settings.crop / 2), 0, most).astype(np.intp)
+    return np.asarray(np.clip(np.round(center - settings.crop / 2), 0, most), dtype=np.intp)

@@ -98,7 +98,7 @@ def write_card(bundle: Path) -> None:
     path = bundle / CARD
     own = ""
     if path.exists():
-        head, mark, own = path.read_text(encoding="utf-8").partition(GENERATED)
+        _, mark, own = path.read_text(encoding="utf-8").partition(GENERATED)
         if not mark:
             return
     document = json.loads((bundle / METADATA).read_text(encoding="utf-8"))
@@ -110,9 +110,10 @@ def write_card(bundle: Path) -> None:
         f"Trained on: {document['data_source']}." if "data_source" in document else "",
         "",
         *_network_lines(document["networks"]),
-        "Scores are Dice coefficients over all crops of a set together, 0 where the set shows none of a structure; "
-        '"own" are the labelled CTs that were held out, the others are simulated. They say how well crops are labelled, '
-        "not how well heights are measured: score whole studies with `vertecast evaluate` before you believe a number.",
+        "Scores of examples that were not learnt from; Dice is over all of a set together, 0 where it shows none. "
+        '"own" are the labelled CTs that were held out, the others are simulated. They say how well crops are '
+        "labelled, not how well heights are measured: score whole studies with `vertecast evaluate` before you "
+        "believe a number.",
         "",
         "The bundle's licence is in `LICENSE`; that of the images it was trained on may forbid to pass the weights on.",
         "",

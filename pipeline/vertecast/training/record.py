@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from vertecast.errors import ConfigurationError
 
-STEP = "step"
+STEP: Final = "step"
 
 
 class Record:
@@ -64,4 +64,4 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigurationError("tensorboard: is not installed; install vertecast[train], or leave it out") from error
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))

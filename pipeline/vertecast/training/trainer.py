@@ -20,7 +20,7 @@ from torch import Tensor
 from vertecast.training.loader import batches
 from vertecast.training.parallel import Place
 from vertecast.training.record import Record
-from vertecast.training.task import Batch, Scores, Task
+from vertecast.training.task import Batch, Task
 
 LAST: Final = "last.pt"
 BEST: Final = "best.pt"
@@ -210,9 +210,8 @@ class Trainer:
         return {name: _ratio((total[0], total[1])) for name, total in totals.items()}
 
 
-def _ratio(pair: Scores | tuple[float, float]) -> float:
-    numerator, denominator = cast("tuple[float, float]", pair)
-    return float(numerator / max(denominator, 1.0))
+def _ratio(pair: tuple[float, float]) -> float:
+    return float(pair[0] / max(pair[1], 1.0))
 
 
 def _mean(started: float, count: int) -> float:
