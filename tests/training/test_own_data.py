@@ -86,6 +86,22 @@ def test_shipped_weights_go_on_with_own_data_and_measure(data: Path, tmp_path: P
     assert any("value" in v["heights"]["posterior"] for v in report["vertebrae"])
 
 
+def test_monai_runs_a_bundle(data: Path, tmp_path: Path) -> None:
+    # What `python -m monai.bundle run` does with configs/inference.json.
+    from monai.bundle import ConfigParser
+
+    folder = bundle_directory("ct_spine")
+    parser = ConfigParser()
+    parser.read_config(folder / "configs" / "inference.json")
+    parser["bundle_root"] = str(folder)
+    parser["image"] = str(data / "ct" / f"case{SEEDS[0]}.nii.gz")
+    parser["passes"] = 1
+    parser["output"] = str(tmp_path / "out")
+    (result,) = parser.get_parsed_content("run")
+    assert result.count("analyzed") == 1
+    assert list((tmp_path / "out").glob("*/report.json"))
+
+
 def test_own_and_simulated_together_from_scratch(data: Path, tmp_path: Path, script: ModuleType) -> None:
     # Whole vertebrae are scored where the arch told the body from it; one network is made and the other one kept.
     schedule = _schedule(

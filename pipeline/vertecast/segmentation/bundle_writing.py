@@ -130,7 +130,7 @@ def inference_config(folder: Path, networks: Mapping[str, Mapping[str, Any]]) ->
     ]
     if XRAY in networks:
         definitions = {"network_def": _definition("projection_network.ProjectionNet", networks[XRAY])}
-        option, passes = "xray_bundle", {}
+        options, passes = "'xray_bundle': @bundle_root", {}
         imports.append("$from vertecast.segmentation.xray import XraySegmenter")
         segmenter = "$XraySegmenter.load(Path(@bundle_root))"
     else:
@@ -138,7 +138,7 @@ def inference_config(folder: Path, networks: Mapping[str, Mapping[str, Any]]) ->
             "network_def": _definition("network.SpineNet", networks[OUTLINER]),
             "locator_def": _definition("network.SpineNet", networks[LOCATOR]),
         }
-        option, passes = "bundle", {"passes": 2}
+        options, passes = "'bundle': @bundle_root, 'passes': @passes", {"passes": 2}
         imports.append("$from vertecast.segmentation.ct import CtSegmenter")
         segmenter = "$CtSegmenter.load(Path(@bundle_root), passes=@passes)"
     return {
@@ -149,7 +149,7 @@ def inference_config(folder: Path, networks: Mapping[str, Mapping[str, Any]]) ->
         "segmenter": segmenter,
         "image": "ct.nii.gz" if XRAY not in networks else "film.dcm",
         "output": "out",
-        "options": f"$Config().with_overrides({{'segmentation': {{'{option}': @bundle_root}}}})",
+        "options": f"$Config().with_overrides({{'segmentation': {{{options}}}}})",
         "run": ["$run_batch([Path(@image)], Path(@output), @options, shipped_engine(@options.segmentation))"],
     }
 

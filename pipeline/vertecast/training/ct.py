@@ -142,7 +142,7 @@ class CtTask:
         for source in s.data:
             what: dict[str, Any] = {"kind": source.kind, "share": source.share}
             if isinstance(source, FolderSource):
-                what |= {"scheme": source.scheme, "cases": len(next(parts).cases)}
+                what |= {"scheme": source.scheme_name, "cases": len(next(parts).cases)}
             data.append(what)
         return {"spacing_mm": s.spacing_mm, "widths": list(s.widths), "crop_voxels": s.crop, "data": data}
 

@@ -84,7 +84,7 @@ def _write_schedule(bundle: Path, network: str, schedule: Mapping[str, Any]) -> 
     """``configs/train.json``: the schedule of each network, for the next one who trains; no path of the data."""
     path = bundle / TRAIN
     document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    private = {"images", "labels", "held_out"}
+    private = {"images", "labels", "scheme", "held_out"}
     kept = dict(schedule)
     if "data" in kept:
         kept["data"] = [{k: v for k, v in source.items() if k not in private} for source in kept["data"]]

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from vertecast.errors import ConfigurationError
+from vertecast.segmentation.label_schemes import BUILT_IN
 
 CASE: Final = "{case}"
 VOLUME_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -59,6 +60,11 @@ class FolderSource(BaseModel):
     share: float = Field(default=1.0, gt=0)
     rescan: float = Field(default=0.5, ge=0, le=1)
     held_out: Annotated[float, Field(ge=0, lt=1)] | tuple[str, ...] = 0.2
+
+    @property
+    def scheme_name(self) -> str:
+        """What a bundle may say of the scheme: the path of a file is nobody else's business."""
+        return self.scheme if self.scheme in BUILT_IN else "own numbers"
 
 
 Source: TypeAlias = Annotated[SimulatedSource | FolderSource, Field(discriminator="kind")]
