@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from vertecast.errors import BundleError, ConfigurationError
 from vertecast.resources import bundle_directory
 from vertecast.segmentation import openvino as runtime
 from vertecast.segmentation.bundle import Bundle
+from vertecast.segmentation.ct import CtSegmenter
 
 if importlib.util.find_spec("openvino") is None:  # imported it would call home before it is kept from it
     pytest.skip("needs the extra [openvino]", allow_module_level=True)
@@ -64,3 +66,13 @@ def test_without_openvino_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ConfigurationError, match=r"install vertecast\[openvino\]"):
         runtime.openvino_package()
+
+
+def test_it_takes_the_place_of_torch_in_a_segmenter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = bundle_directory("ct_spine")
+    segmenters = [CtSegmenter.load(folder, passes=1, runtime=name) for name in ("torch", "openvino")]
+    hu = np.random.default_rng(2).normal(100, 300, (40, 33, 50)).astype(np.float32)
+    expected, found = (one._run(one.outliner, hu, None) for one in segmenters)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert len(list((tmp_path / "vertecast" / "openvino").iterdir())) == 2
