@@ -114,6 +114,15 @@ def test_curves_for_tensorboard(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("curves/structure")] == [2, 4]
 
 
+def test_every_shipped_schedule_is_understood(repository: Path) -> None:
+    tasks = {path.stem: load_task(path) for path in (repository / "configs" / "train").glob("*.yaml")}
+    assert {"ct_locator", "ct_outliner", "ct_own", "xray_spine"} <= set(tasks)
+    assert [source.kind for source in tasks["ct_own"].settings.data] == ["folder", "simulated"]
+    for name in ("ct_outliner", "ct_own"):  # so that it can begin with the shipped weights
+        shipped = Bundle.open(bundle_directory("ct_spine")).outliner
+        assert (tasks[name].settings.widths, tasks[name].settings.spacing_mm) == (shipped.widths, shipped.spacing_mm)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
