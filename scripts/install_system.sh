@@ -4,7 +4,8 @@
 #   libgomp1                                        the OpenMP library that compiled Python packages link against
 #   libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core    report.pdf: text layout and a typeface
 # "install_system.sh test" adds what the tests judge DICOM objects with:
-#   dcmtk dicom3tools orthanc orthanc-dicomweb      tools and an archive, validators, another archive and its DICOMweb
+#   dcmtk dicom3tools orthanc orthanc-dicomweb orthanc-python    tools and an archive, validators, another archive with
+#                                                   its DICOMweb and its Python
 # and what they read the pages with:
 #   chromium                                        a browser, without a window
 # Nothing is installed where everything is there already, so that neither apt nor root is needed then.
@@ -36,6 +37,7 @@ if [ "${1:-}" = test ]; then
     has_program dciodvfy || missing="$missing dicom3tools"
     has_program Orthanc || missing="$missing orthanc"
     [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
+    [ -e /usr/share/orthanc/plugins/libOrthancPython.so ] || missing="$missing orthanc-python"
     has_program chromium || missing="$missing chromium"
 fi
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from vertecast import geometry
 from vertecast.anatomy import Structure
-from vertecast.config import SegmentationOptions
+from vertecast.config import BatchOptions, Config, SegmentationOptions
 from vertecast.errors import UnsupportedError
 from vertecast.images import ProjectionSegmentation, Radiograph, Segmentation, Volume
 
@@ -21,6 +23,10 @@ GRID_MM = 1.5
 
 SECRET_NAME = "Doe^Joanna"
 """A patient's name in every DICOM file of the tests: it must never come out anywhere."""
+
+
+HERE = Config(batch=BatchOptions(time_limit_s=None))
+"""Options of a run that takes place in the process of the test."""
 
 
 def square(number: int) -> int:
@@ -43,6 +49,38 @@ def divide_by(number: int) -> float:
 def threads_seen(_: int) -> str:
     """How many threads a worker may use."""
     return os.environ["OMP_NUM_THREADS"]
+
+
+def own_process(_: int) -> int:
+    """Number of the process that it runs in."""
+    return os.getpid()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """Something that takes a while, and leaves a line in a file whenever it is begun."""
+
+    name: str
+    log: Path
+    seconds: float
+
+    @property
+    def file(self) -> Path:
+        """One line with the process for each beginning."""
+        return self.log / self.name
+
+    def begun(self) -> int:
+        """How often it was begun."""
+        return self.file.read_text().count("\n") if self.file.exists() else 0
+
+
+def run_errand(errand: Errand) -> str:
+    """Takes its time when it is begun for the first time, and gives the name back."""
+    with errand.file.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if errand.begun() == 1:
+        time.sleep(errand.seconds)
+    return errand.name
 
 
 class BlockSegmenter:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fakes import (
+    HERE,
     SECRET_NAME,
     load_blocks,
     load_broken,
@@ -19,13 +20,14 @@ from fakes import (
     write_dicom,
     write_spine,
 )
-from vertecast import batch
-from vertecast.batch import NOT_REACHED, BatchResult, run_batch
+from vertecast.batch import BatchResult, run_batch
 from vertecast.config import Config, SegmentationOptions
 from vertecast.dicom.discover import StudyFiles, find_studies
 from vertecast.engine import Engine
 from vertecast.errors import OutputError
-from vertecast.jobs import FINGERPRINT_NAME, Job
+from vertecast.jobs import Job
+from vertecast.plan import NAME_TAKEN, NOT_REACHED
+from vertecast.resume import FINGERPRINT_NAME
 from vertecast.workflow import Segmenter
 
 BLOCKS = Engine(load=load_blocks, weights="blocks")
@@ -40,7 +42,7 @@ NEVER = Engine(load=load_never, weights="blocks")
 
 
 def run(paths: Sequence[Path], out: Path, engine: Engine = BLOCKS, **options: Any) -> BatchResult:
-    return run_batch(paths, out, options.pop("config", Config()), engine, **options)
+    return run_batch(paths, out, options.pop("config", HERE), engine, **options)
 
 
 def states(out: Path) -> dict[str, str]:
@@ -75,7 +77,7 @@ def test_the_run_is_summed_up(finished: tuple[Path, Path]) -> None:
     [failed] = [study for study in document["studies"] if study["status"] == "failed"]
     assert failed["study_instance_uid"] == "b"
     assert "damaged" in failed["reason"]
-    assert document["config"] == Config().model_dump(exclude={"segmentation": {"label_map"}, "output": {"key"}})
+    assert document["config"] == HERE.model_dump(exclude={"segmentation": {"label_map"}, "output": {"key"}})
     with (out / "summary.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["level"] for row in rows] == ["V1", "V2", "V3"] * 2
@@ -98,7 +100,7 @@ def test_a_second_run_takes_over_what_is_done(finished: tuple[Path, Path], tmp_p
     [
         {"force": True},
         {"engine": replace(BLOCKS, weights="retrained")},
-        {"config": Config().with_overrides({"analysis": {"lowest": "L5"}})},
+        {"config": HERE.with_overrides({"analysis": {"lowest": "L5"}})},
     ],
 )
 def test_a_changed_run_is_made_again(finished: tuple[Path, Path], tmp_path: Path, change: dict[str, Any]) -> None:
@@ -174,7 +176,7 @@ def test_no_name_of_a_patient_comes_out(tmp_path: Path) -> None:
 
 def test_the_name_of_a_label_file_stays_out_of_the_run(finished: tuple[Path, Path], tmp_path: Path) -> None:
     inputs, _ = finished
-    config = Config().with_overrides({"segmentation": {"labels": f"{SECRET_NAME}.yaml"}})
+    config = HERE.with_overrides({"segmentation": {"labels": f"{SECRET_NAME}.yaml"}})
     run([inputs / "a.nii.gz"], tmp_path, config=config)
     assert SECRET_NAME not in (tmp_path / "run.json").read_text(encoding="utf-8")
 
@@ -220,13 +222,14 @@ def test_no_uid_leads_out_of_the_folder(finished: tuple[Path, Path], tmp_path: P
     assert not job.directory.startswith(".")
 
 
-def test_two_studies_of_one_name_do_not_overwrite_each_other(
-    finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [study] = find_studies([finished[0] / "a.nii.gz"])
-    monkeypatch.setattr(batch, "find_studies", lambda _paths: iter([study, study]))
-    result = run([tmp_path], tmp_path / "out")
-    assert sorted(study.status for study in result.studies) == ["analyzed", "failed"]
+def test_two_studies_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    for folder, name in (("one", "a b"), ("two", "a_b")):
+        (tmp_path / folder).mkdir()
+        write_spine(tmp_path / folder / f"{name}.nii.gz")
+    result = run([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    assert {study.study_instance_uid: (study.status, study.reason) for study in result.studies} == {
+        "a b": ("analyzed", ""), "a_b": ("failed", NAME_TAKEN),
+    }  # fmt: skip
 
 
 def copied(run_folder: Path, target: Path) -> Path:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,21 +11,32 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fakes import SECRET_NAME, load_blocks, load_interrupted, spine_image, write_dicom, write_spine, write_values
+from vertecast import batch, cluster, environment, resources
 from vertecast import engine as engine_module
-from vertecast import environment, resources
 from vertecast.cli import app
-from vertecast.config import SegmentationOptions
+from vertecast.config import Config, SegmentationOptions
+from vertecast.dry_run import preview_paths
 from vertecast.engine import Engine
 from vertecast.environment import Check
 from vertecast.errors import BundleError
+from vertecast.jobs import run_step
 from vertecast.simulation import studies
 from vertecast.simulation.studies import simulate_case
+from vertecast.workers import InProcess
+
+MAKE_POOL = batch.make_pool
 
 
 @pytest.fixture(autouse=True)
 def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command without weights."""
     use(monkeypatch, lambda _options: Engine(load=load_blocks, weights="blocks"))
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies are analysed in this process."""
+    monkeypatch.setattr(batch, "make_pool", lambda *_: InProcess(run_step))
 
 
 def use(monkeypatch: pytest.MonkeyPatch, engine: Callable[[SegmentationOptions], Engine]) -> None:
@@ -44,16 +56,67 @@ def reasons(out: Path) -> list[str]:
     return [study["reason"] for study in json.loads((out / "run.json").read_text())["studies"] if study["reason"]]
 
 
-def test_analyze_prints_a_line_for_each_study_and_where_the_report_lies(tmp_path: Path) -> None:
+def test_analyze_prints_an_object_for_each_study_and_beside_them_where_the_report_lies(tmp_path: Path) -> None:
     write_spine(tmp_path / "a.nii.gz")
     result = invoke("analyze", tmp_path / "a.nii.gz", "--out", tmp_path / "out")
     assert result.exit_code == 0
-    lines = result.stdout.splitlines()
-    assert lines[0].startswith("[1/1] a: analysed in ")
-    assert lines[1:] == ["1 analysed, 0 failed, 0 skipped", f"Report: {tmp_path / 'out' / 'index.html'}"]
+    [study] = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (study["study_instance_uid"], study["status"], study["seconds"] > 0) == ("a", "analyzed", True)
+    report = f"Report: {tmp_path / 'out' / 'index.html'}"
+    assert result.stderr.splitlines() == ["1 analysed, 0 failed, 0 skipped", report]
     again = invoke("analyze", tmp_path / "a.nii.gz", "--out", tmp_path / "out")
-    assert again.stdout.splitlines()[0] == "[1/1] a: already analysed"
+    assert json.loads(again.stdout)["seconds"] is None
     assert again.exit_code == 0
+
+
+def test_a_dry_run_says_what_would_be_measured_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, lambda _options: pytest.fail("a dry run needs no weights"))
+    write_dicom(tmp_path / "ct")
+    write_dicom(tmp_path / "mr", modality="MR", study=2)
+    (tmp_path / "bad.dcm").write_bytes(b"nothing")
+    result = invoke("analyze", tmp_path, "--dry-run")
+    assert result.exit_code == 0
+    bad, ct, mr = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (bad["path"], "damaged" in bad["reason"]) == (str(tmp_path / "bad.dcm"), True)
+    assert [(one["kind"], one["measured"], one["reason"]) for one in ct["series"]] == [
+        ("ct", True, "is the best CT of the study (2.0 mm slices)")
+    ]
+    assert [(one["measured"], one["reason"].startswith("modality MR")) for one in mr["series"]] == [(False, True)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.dcm", "ct", "mr"]
+    (tmp_path / "own.yaml").write_text("selection: {min_slice_mm: 3}")
+    ruled = invoke("analyze", tmp_path / "ct", "--dry-run", "--config", tmp_path / "own.yaml")
+    assert ruled.exit_code == 3
+    assert "thinner than selection.min_slice_mm" in ruled.stdout
+
+
+def test_a_dry_run_reads_well_on_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dicom(tmp_path / "ct")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        assert preview_paths([tmp_path / "ct", tmp_path / "none"], Config()) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [
+        f"{tmp_path / 'none'}: does not exist; check the path",
+        "study 1.2.826.0.2.1",
+        "  measure ct 1.2.826.0.3.1: is the best CT of the study (2.0 mm slices)",
+    ]
+
+
+def test_without_a_folder_of_results_only_a_dry_run_is_possible(tmp_path: Path) -> None:
+    result = invoke("analyze", tmp_path)
+    assert (result.exit_code, "--out" in result.stderr) == (2, True)
+
+
+def test_a_scheduler_that_does_not_answer_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "make_pool", MAKE_POOL)
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
+    write_spine(tmp_path / "a.nii.gz")
+    options = ["--scheduler", "tcp://127.0.0.1:1", "--out", tmp_path / "out"]
+    result = invoke("analyze", tmp_path / "a.nii.gz", *options)
+    assert result.exit_code == 2
+    assert "no dask scheduler answers" in result.stderr
 
 
 def test_options_of_the_command_line_win_over_the_file(tmp_path: Path) -> None:
@@ -71,6 +134,7 @@ def test_options_of_the_command_line_win_over_the_file(tmp_path: Path) -> None:
     [
         (["--lowest", "X1"], "'X1' is no vertebral level"),
         (["--workers", "0"], "batch.workers"),
+        (["--memory", "0"], "batch.memory_gb"),
         (["--identify", "--deidentify"], "exclude each other"),
         (["--config", "absent.yaml"], "absent.yaml: cannot be read"),
         (["--phase", "later"], "later"),
@@ -143,7 +207,7 @@ def test_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke("analyze", tmp_path, "--out", tmp_path / "out")
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
-    assert "1 analysed, 0 failed, 1 skipped" in result.stdout
+    assert "1 analysed, 0 failed, 1 skipped" in result.stderr
 
 
 def empty_folder(folder: Path) -> None:
@@ -247,7 +311,7 @@ def test_every_bad_input_together_never_stops_a_good_one(tmp_path: Path) -> None
         make(tmp_path / "in" / make.__name__)
     result = invoke("analyze", tmp_path / "in", "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert "good: analysed" in result.stdout
+    assert '"good", "status": "analyzed"' in result.stdout
     said = " ".join(reasons(tmp_path / "out"))
     for make, _, expected in BAD_INPUT:
         assert make is empty_folder or expected in said
@@ -261,7 +325,7 @@ def test_an_unreadable_folder_is_a_reason(tmp_path: Path) -> None:
     result = invoke("analyze", tmp_path, "--out", tmp_path.with_name("out"))
     assert result.exit_code == 1
     assert "locked" in result.stdout
-    assert "good: analysed" in result.stdout
+    assert '"good", "status": "analyzed"' in result.stdout
 
 
 def test_studies_are_compared_by_hand(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from PIL import Image
 from pydicom import dcmread
 
 from dicom_judges import complaints, entity_complaints
-from fakes import BlockFilmSegmenter, load_blocks, write_dicom, write_film
+from fakes import HERE, BlockFilmSegmenter, load_blocks, write_dicom, write_film
 from phantoms_xray import projection, save_one
 from vertecast.batch import BatchResult, run_batch
-from vertecast.config import Config, SegmentationOptions
+from vertecast.config import SegmentationOptions
 from vertecast.engine import Engine
 from vertecast.workflow.deidentify import PIXELS_LEFT_OUT
 
@@ -40,7 +40,7 @@ IDENTIFYING = {
 
 
 def run(paths: list[Path], out: Path, *, compare: bool = False, **output: Any) -> BatchResult:
-    return run_batch(paths, out, Config().with_overrides({"output": output}), ENGINE, compare=compare)
+    return run_batch(paths, out, HERE.with_overrides({"output": output}), ENGINE, compare=compare)
 
 
 def write_study(folder: Path, study: int, date: str) -> set[str]:

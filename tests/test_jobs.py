@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from fakes import DEADLY_SLICES, SECRET_NAME, load_blocks, load_deadly, write_dicom, write_spine
-from vertecast.batch import NAMES_NOBODY, NO_DATE, WORKER_DIED, BatchResult, run_batch
-from vertecast.config import Config
+from fakes import DEADLY_SLICES, HERE, SECRET_NAME, load_blocks, load_deadly, write_dicom, write_spine
+from vertecast.batch import BatchResult, run_batch
 from vertecast.dicom.discover import StudyFiles, find_studies
 from vertecast.engine import Engine
 from vertecast.errors import ConfigurationError
 from vertecast.jobs import OTHER_PATIENT
+from vertecast.plan import NAMES_NOBODY, NO_DATE
+from vertecast.schedule import WORKER_DIED
 
 BLOCKS = Engine(load=load_blocks, weights="blocks")
-CONFIG = Config().with_overrides({"analysis": {"lowest": "L3"}})
+CONFIG = HERE.with_overrides({"analysis": {"lowest": "L3"}})
 FIRST, SECOND, THIRD = (f"1.2.826.0.2.{n}" for n in (1, 2, 3))
 
 

@@ -6,6 +6,7 @@ Exit status: 0 all analysed; 1 some study failed (the rest is written); 2 wrong 
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +19,8 @@ from vertecast import __version__
 from vertecast.errors import BundleError, ConfigurationError, OutputError, VertecastError
 
 if TYPE_CHECKING:
-    from vertecast.batch import BatchResult, Listener
+    from vertecast.batch import BatchResult
     from vertecast.environment import Check
-    from vertecast.reports.summary import StudyRun
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG_USE: Final = 2
@@ -117,7 +117,12 @@ def analyze(
         ),
     ] = [],  # noqa: B006  typer copies it
     *,
-    out: OutOption,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", file_okay=False, help="Folder of results.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be analysed and why, from the headers alone.")
+    ] = False,
     phase: Annotated[
         Literal["auto", "pre", "intra", "post"] | None,
         typer.Option(help="Phase of the treatment; auto: seen in the image."),
@@ -138,6 +143,13 @@ def analyze(
         typer.Option(metavar="NAME", help="Its numbers: verse, totalsegmentator, vertecast or a YAML file."),
     ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Studies analysed at the same time.")] = None,
+    memory: Annotated[
+        float | None, typer.Option(metavar="GB", help="What all workers together may take; limits how many there are.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Analyse on the workers of a dask cluster instead; docs/cluster.md."),
+    ] = None,
     identify: IdentifyOption = False,
     deidentify: DeidentifyOption = False,
     key: KeyOption = None,
@@ -147,21 +159,27 @@ def analyze(
     """Measure every study under PATH and write reports to DIR."""
     from vertecast.batch import run_batch
     from vertecast.config import load_config
+    from vertecast.dry_run import preview_paths
     from vertecast.engine import shipped_engine
+    from vertecast.progress import shown_progress
 
     with _clear_errors():
         overrides: dict[str, dict[str, Any]] = {
             "analysis": {"phase": phase, "lowest": lowest, "spacing_mm": spacing_mm},
             "segmentation": {"label_map": None if segmentation is None else str(segmentation), "labels": labels},
             "output": _identity(identify, deidentify, key),
-            "batch": {"workers": workers},
+            "batch": {"workers": workers, "memory_gb": memory, "scheduler": scheduler},
         }
         options = load_config(config).with_overrides(overrides)
         if not paths and options.segmentation.label_map is None:
             raise ConfigurationError("give at least one PATH, or a label map with --segmentation")
+        given = paths or [Path(str(options.segmentation.label_map))]
+        if dry_run:
+            raise typer.Exit(preview_paths(given, options))
+        if out is None:
+            raise ConfigurationError("name a folder of results with --out, or ask for a --dry-run")
         engine = shipped_engine(options.segmentation)
-        with _progress() as listener:
-            given = paths or [Path(str(options.segmentation.label_map))]
+        with shown_progress() as listener:
             result = run_batch(given, out, options, engine, force=force, listener=listener)
         raise typer.Exit(_conclude(result, out))
 
@@ -190,11 +208,12 @@ def compare(
     from vertecast.batch import run_batch
     from vertecast.config import load_config
     from vertecast.engine import shipped_engine
+    from vertecast.progress import shown_progress
 
     with _clear_errors():
         options = load_config(config).with_overrides({"output": _identity(identify, deidentify, key)})
         engine = shipped_engine(options.segmentation)
-        with _progress() as listener:
+        with shown_progress() as listener:
             result = run_batch(paths, out, options, engine, force=force, compare=True, listener=listener)
         raise typer.Exit(_conclude(result, out))
 
@@ -204,48 +223,17 @@ def _identity(identify: bool, deidentify: bool, key: Path | None) -> dict[str, A
     return {"identify": identify or None, "deidentify": deidentify or None, "key": None if key is None else str(key)}
 
 
-@contextmanager
-def _progress() -> Iterator[Listener]:
-    """A bar under the lines of the studies on a terminal; the lines alone when piped."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("analysing", total=None)
-
-        def listener(study: StudyRun, done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-            console.print(_study_line(study, done, total))
-
-        yield listener
-
-
-def _study_line(study: StudyRun, done: int, total: int) -> str:
-    """One study in one line: position, name, what became of it."""
-    if study.status != "analyzed":
-        state = f"{study.status}: {study.reason}"
-    elif study.timing_s:
-        state = f"analysed in {sum(study.timing_s.values()):.0f} s"
-    else:
-        state = "already analysed"
-    return f"[{done}/{total}] {study.study_instance_uid}: {state}"
-
-
 def _conclude(result: BatchResult, out: Path) -> int:
-    """Print the count and where the page lies; return the exit status."""
+    """Say how many there were and where the page lies, beside the lines of a program that reads along; return the exit
+    status."""
+    beside = not sys.stdout.isatty()
     counts = {status: result.count(status) for status in ("analyzed", "failed", "skipped")}
-    typer.echo(f"{counts['analyzed']} analysed, {counts['failed']} failed, {counts['skipped']} skipped")
+    told = f"{counts['analyzed']} analysed, {counts['failed']} failed, {counts['skipped']} skipped"
+    typer.echo(told, err=beside)
     for reason, number in Counter(study.not_compared for study in result.studies if study.not_compared).items():
-        typer.echo(f"{number} {'study' if number == 1 else 'studies'} not compared with others: {reason}")
-    typer.echo(f"Report: {(out / 'index.html').resolve()}")
+        told = f"{number} {'study' if number == 1 else 'studies'} not compared with others: {reason}"
+        typer.echo(told, err=beside)
+    typer.echo(f"Report: {(out / 'index.html').resolve()}", err=beside)
     if result.interrupted:
         _complain("interrupted; run the same command again to go on")
         return EXIT_INTERRUPTED
@@ -253,6 +241,32 @@ def _conclude(result: BatchResult, out: Path) -> int:
         _complain("nothing to analyse under the given paths")
         return EXIT_NOTHING
     return EXIT_FAILED if counts["failed"] else 0
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path,
+        typer.Option("--config", metavar="FILE", exists=True, dir_okay=False, help="YAML file, see configs/pacs.yaml."),
+    ],
+) -> None:
+    """Run beside an archive: take studies from it, analyse them, deliver the results."""
+    import functools
+
+    from vertecast.engine import shipped_engine
+    from vertecast.pacs.options import analysis_config, load_pacs_options
+
+    with _clear_errors():
+        options = load_pacs_options(config)
+        analysis = analysis_config(options)
+        try:
+            from vertecast.pacs.analysis import analyze as analyze_one
+            from vertecast.pacs.service import Service, log_to_stderr
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(f"the service needs {error.name}; install vertecast[pacs]") from error
+        work = functools.partial(analyze_one, config=analysis, engine=shipped_engine(analysis.segmentation))
+        log_to_stderr()
+        Service(options, work).run()
 
 
 @app.command()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,9 +16,14 @@ from vertecast.errors import ConfigurationError
 Phase: TypeAlias = Literal["auto", "pre", "intra", "post"]
 SegmentationType: TypeAlias = Literal["binary", "labelmap"]
 Runtime: TypeAlias = Literal["torch", "openvino"]
+Options = TypeVar("Options", bound=BaseModel)
 
 MAX_PASSES: Final = 2
 """The image, and the image mirrored left to right: other flips show the networks what they were never trained on."""
+
+
+RULED_TEXTS: Final = ("description", "body_part", "kernel")
+"""Texts of a header that rules of selection look at."""
 
 
 class _Options(BaseModel):
@@ -113,16 +119,66 @@ class OutputOptions(_Options):
         return self
 
 
+class SelectionOptions(_Options):
+    """Which series may be measured at all; None: any. Texts are compared with the header as regular expressions that
+    may match anywhere in it, whatever the case. A header that says nothing matches no ``include``.
+
+    Attributes:
+        modality: DICOM modalities, for example CT, DX.
+        description_include, description_exclude: Of SeriesDescription.
+        body_part_include, body_part_exclude: Of BodyPartExamined.
+        kernel_include, kernel_exclude: Of ConvolutionKernel; asked of CT alone.
+        min_slice_mm, max_slice_mm: Of SliceThickness; asked of CT alone.
+    """
+
+    modality: list[str] | None = None
+    description_include: str | None = None
+    description_exclude: str | None = None
+    body_part_include: str | None = None
+    body_part_exclude: str | None = None
+    kernel_include: str | None = None
+    kernel_exclude: str | None = None
+    min_slice_mm: float | None = Field(default=None, gt=0.0)
+    max_slice_mm: float | None = Field(default=None, gt=0.0)
+
+    @field_validator("modality")
+    @classmethod
+    def _in_capitals(cls, names: list[str] | None) -> list[str] | None:
+        return None if names is None else [name.upper() for name in names]
+
+    @field_validator(*(f"{name}_{kind}" for name in RULED_TEXTS for kind in ("include", "exclude")))
+    @classmethod
+    def _regular_expression(cls, text: str | None) -> str | None:
+        try:
+            re.compile(text or "")
+        except re.error as error:
+            raise ValueError(f"{text!r} is no regular expression ({error})") from error
+        return text
+
+
 class BatchOptions(_Options):
-    """How many studies are analysed at the same time, each in a process of its own."""
+    """How many studies are analysed at the same time, each in a process of its own.
+
+    Attributes:
+        workers: So many at the same time.
+        memory_gb: What all workers together may take; fewer are started where it does not suffice for all, large
+            studies are analysed alone, and what is larger than all of it is refused. None: no bound.
+        scheduler: Address of a dask scheduler whose workers analyse the studies instead (docs/cluster.md), or None.
+        time_limit_s: A study that takes longer is ended and counts as failed; None: no limit, and one worker is then
+            the process of the command itself.
+    """
 
     workers: int = Field(default=1, ge=1)
+    memory_gb: float | None = Field(default=None, gt=0.0)
+    scheduler: str | None = None
+    time_limit_s: float | None = Field(default=1800.0, gt=0.0)
 
 
 class Config(_Options):
     """All options of a run."""
 
     analysis: AnalysisOptions = AnalysisOptions()
+    selection: SelectionOptions = SelectionOptions()
     segmentation: SegmentationOptions = SegmentationOptions()
     cement: CementOptions = CementOptions()
     dicom: DicomOptions = DicomOptions()
@@ -138,7 +194,7 @@ class Config(_Options):
         document = self.model_dump()
         for group, values in overrides.items():
             document[group].update({key: value for key, value in values.items() if value is not None})
-        return _validated(document, source="command line")
+        return parse_options(document, Config, source="command line", known="configs/default.yaml")
 
 
 def load_config(path: Path | None) -> Config:
@@ -147,34 +203,55 @@ def load_config(path: Path | None) -> Config:
     Raises:
         ConfigurationError: the file cannot be read, is no YAML, or holds an unknown key or a wrong value.
     """
-    if path is None:
-        return Config()
+    return Config() if path is None else read_options(path, Config)
+
+
+def read_options(path: Path, kind: type[Options], *, known: str = "configs/default.yaml") -> Options:
+    """Read a YAML file of options of any kind; an empty one gives the defaults.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        known: Shipped file that lists every key.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is no YAML, or holds an unknown key or a wrong value.
+    """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
-    if document is None:
-        return Config()
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{path}: must hold groups of options, like configs/default.yaml")
-    return _validated(document, source=str(path))
+    if document is not None and not isinstance(document, dict):
+        raise ConfigurationError(f"{path}: must hold groups of options, like {known}")
+    return parse_options(document or {}, kind, source=str(path), known=known)
 
 
-def _validated(document: dict[str, Any], *, source: str) -> Config:
-    """Build the options; every complaint names the source and the key."""
+def parse_options(document: dict[str, Any], kind: type[Options], *, source: str, known: str) -> Options:
+    """Build options of any kind from a document; every complaint names the source and the key.
+
+    Args:
+        document: Keys and values as YAML or JSON gives them.
+        kind: What it holds.
+        source: Where it comes from, for the complaint.
+        known: Shipped file that lists every key.
+
+    Raises:
+        ConfigurationError: it holds an unknown key or a wrong value.
+    """
     try:
-        return Config.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         complaints = [
-            f"{'.'.join(map(str, item['loc']))}: {_complaint(item['type'], item['msg'])}" for item in error.errors()
+            f"{'.'.join(map(str, item['loc']))}: {_complaint(item['type'], item['msg'], known)}"
+            for item in error.errors()
         ]
         raise ConfigurationError(f"{source}: {'; '.join(complaints)}") from error
 
 
-def _complaint(kind: str, message: str) -> str:
+def _complaint(kind: str, message: str, known: str) -> str:
     """The sentence for one wrong key, in the reader's words."""
     if kind == "extra_forbidden":
-        return "unknown key (see configs/default.yaml for the known ones)"
+        return f"unknown key (see {known} for the known ones)"
     return message.removeprefix("Value error, ")

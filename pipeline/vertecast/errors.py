@@ -8,6 +8,7 @@ VertecastError
 │   └── GeometryError     the slices do not form one volume
 ├── ConfigurationError    an option or a configuration file is wrong
 ├── BundleError           model weights are missing, altered or do not fit
+├── ArchiveError          an archive cannot be reached, or does not take or give what it is asked for
 └── OutputError           a result cannot be written (disk full, no permission)
 ```
 """
@@ -41,6 +42,10 @@ class ConfigurationError(VertecastError):
 
 class BundleError(VertecastError):
     """Model weights are missing, altered or do not fit the program."""
+
+
+class ArchiveError(VertecastError):
+    """An archive cannot be reached, or does not take or give what it is asked for."""
 
 
 class OutputError(VertecastError):

@@ -4,18 +4,15 @@ before it. Whatever goes wrong with one becomes its reason."""
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import time
 from pathlib import Path
 from time import monotonic
 from typing import Final, Literal
 
-from vertecast import __version__
 from vertecast.config import Config, SegmentationOptions
 from vertecast.dicom.discover import StudyFiles
 from vertecast.dicom.files import read_label_map
@@ -24,10 +21,10 @@ from vertecast.engine import Engine, Loader, ProjectionLoader
 from vertecast.errors import BundleError, VertecastError
 from vertecast.images import Mask
 from vertecast.patient import Patient
-from vertecast.reports.document import from_document
-from vertecast.reports.outputs import LABELS_NAME, REPORT_NAME, MeasuredStudy, write_study
+from vertecast.reports.outputs import LABELS_NAME, MeasuredStudy, remove_half_written, write_study
 from vertecast.reports.summary import StudyRun
 from vertecast.results import StudyReport
+from vertecast.resume import FINGERPRINT_NAME, fingerprint_of, taken_over
 from vertecast.workflow import (
     EarlierStudy,
     ProjectionSegmenter,
@@ -38,11 +35,13 @@ from vertecast.workflow import (
 )
 from vertecast.workflow.deidentify import Deidentification
 
-FINGERPRINT_NAME: Final = ".inputs.sha256"
-"""Written last into a study's folder: the folder is complete, and from these files, options, weights and earlier
-studies."""
-
+NO_MEMORY: Final = "the memory did not suffice; use fewer workers or a machine with more of it"
 OTHER_PATIENT: Final = "the compared studies carry different patient IDs; they were taken for one patient as asked"
+
+
+def directory_of(uid: str) -> str:
+    """Name of the folder of a study: nothing in it can be taken for a path."""
+    return re.sub(r"[^\w.-]", "_", uid).strip(".") or "study"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +76,8 @@ class Job:
 
     @property
     def directory(self) -> str:
-        """Folder of the outputs: the study's UID with nothing in it that a file system could take for a path."""
-        return re.sub(r"[^\w.-]", "_", self.uid).strip(".") or "study"
+        """Folder of the outputs, made of the study's UID."""
+        return directory_of(self.uid)
 
     @property
     def folder(self) -> Path:
@@ -120,7 +119,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Done:
+class Done:
     """A study of the patient that was analysed."""
 
     job: Job
@@ -133,6 +132,40 @@ class _Done:
             return read_label_map(self.job.folder / LABELS_NAME)
         except VertecastError:
             return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One study to be analysed, after those of the patient that were analysed before it. Travels to workers."""
+
+    job: Job
+    done: tuple[Done, ...] = ()
+
+    @property
+    def earlier(self) -> list[Done]:
+        """The studies that this one is compared with."""
+        return [one for one in self.done if self.job.follows(one.job)]
+
+    @property
+    def fingerprint(self) -> str:
+        """What goes into the report of the study."""
+        return fingerprint_of(self.job, [one.fingerprint for one in self.earlier])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a study, and what went into it."""
+
+    study: StudyRun
+    fingerprint: str
+
+    def done(self, step: Step) -> tuple[Done, ...]:
+        """The studies of the patient that were analysed up to this one."""
+        if self.study.status != "analyzed" or self.study.report is None:
+            return step.done
+        # Its files are not asked for again, and headers are large.
+        job = replace(step.job, study=replace(step.job.study, series=()))
+        return (*step.done, Done(job=job, report=self.study.report, fingerprint=self.fingerprint))
 
 
 def run_patient(jobs: Sequence[Job]) -> list[StudyRun]:
@@ -152,89 +185,41 @@ def run_in_order(jobs: Sequence[Job]) -> Iterator[StudyRun]:
     Raises:
         BundleError: the weights cannot be loaded, which no other study would survive either.
     """
-    done: list[_Done] = []
+    done: tuple[Done, ...] = ()
     for job in jobs:
-        earlier, fingerprint = _inputs(job, done)
-        study = _taken_over(job, fingerprint) or _run_job(job, fingerprint, earlier)
-        if study.status == "analyzed" and study.report is not None:
-            done.append(_Done(job=job, report=study.report, fingerprint=fingerprint))
-        yield study
+        step = Step(job=job, done=done)
+        outcome = run_step(step)
+        done = outcome.done(step)
+        yield outcome.study
+
+
+def run_step(step: Step) -> Outcome:
+    """Analyse one study, or take it over from an earlier run.
+
+    Raises:
+        BundleError: the weights cannot be loaded.
+    """
+    fingerprint = step.fingerprint
+    study = taken_over(step.job, fingerprint) or _run_job(step.job, fingerprint, step.earlier)
+    return Outcome(study=study, fingerprint=fingerprint)
 
 
 def written_before(jobs: Sequence[Job]) -> list[StudyRun]:
     """The studies of one patient as an earlier run has written them; none unless all are there."""
-    done: list[_Done] = []
+    done: tuple[Done, ...] = ()
     studies: list[StudyRun] = []
     for job in jobs:
-        _, fingerprint = _inputs(job, done)
-        study = _taken_over(job, fingerprint)
-        if study is None or study.report is None:
+        step = Step(job=job, done=done)
+        fingerprint = step.fingerprint
+        study = taken_over(job, fingerprint)
+        if study is None:
             return []
-        done.append(_Done(job=job, report=study.report, fingerprint=fingerprint))
+        done = Outcome(study=study, fingerprint=fingerprint).done(step)
         studies.append(study)
     return studies
 
 
-def _inputs(job: Job, done: Sequence[_Done]) -> tuple[list[_Done], str]:
-    """The earlier studies that a study is compared with, and the fingerprint of all that goes into its report."""
-    earlier = [one for one in done if job.follows(one.job)]
-    return earlier, _fingerprint(job, earlier)
-
-
-def _fingerprint(job: Job, earlier: Sequence[_Done]) -> str:
-    """Changes with the files (name, size, time of change), the options that shape a report, weights, version, and the
-    studies that it is compared with."""
-    digest = hashlib.sha256()
-    parts = (__version__, job.config.model_dump_json(exclude={"batch"}), job.engine.weights)
-    for part in (*parts, *(one.fingerprint for one in earlier)):
-        digest.update(part.encode() + b"\0")
-    if job.deidentification is not None:
-        # With the key in it nobody else can try whose files these were.
-        digest.update(job.deidentification.pseudonyms.key)
-    for line in sorted(set(_file_states(job.study))):
-        digest.update(line.encode(errors="surrogateescape") + b"\0")
-    return digest.hexdigest()
-
-
-def _file_states(study: StudyFiles) -> Iterator[str]:
-    """One line for each file of a study; a file that has gone meanwhile shows when it is read. Our own results, which
-    may have come back with the study, are no inputs."""
-    members: Iterable[tuple[Path, str]] = {
-        (plane.source.path, plane.source.member)
-        for series in study.series
-        if not series.is_own_result
-        for plane in series.planes
-    }
-    for path, member in (*members, (Path(study.source), "")):
-        if path.is_file():
-            state = path.stat()
-            yield f"{path.name}|{member}|{state.st_size}|{state.st_mtime_ns}"
-
-
-def _taken_over(job: Job, fingerprint: str) -> StudyRun | None:
-    """The same study from an earlier run, if its folder is complete and from the same inputs."""
-    if job.force:
-        return None
-    try:
-        if (job.folder / FINGERPRINT_NAME).read_text(encoding="ascii").strip() != fingerprint:
-            return None
-        report = from_document(json.loads((job.folder / REPORT_NAME).read_text(encoding="utf-8")))
-        patient = job.patient()
-    except (OSError, ValueError, VertecastError):
-        return None
-    files = (path for path in sorted(job.folder.rglob("*")) if path.is_file() and path.name != FINGERPRINT_NAME)
-    return StudyRun(
-        study_instance_uid=job.uid,
-        directory=job.directory,
-        status="analyzed",
-        not_compared=job.not_compared,
-        outputs=tuple(path.relative_to(job.out).as_posix() for path in files),
-        report=report,
-        patient=patient,
-    )
-
-
-def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
+def _run_job(job: Job, fingerprint: str, earlier: Sequence[Done]) -> StudyRun:
     """Analyse one study and write its folder."""
     started = monotonic()
     try:
@@ -254,6 +239,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
         outputs: tuple[str, ...] = ()
         if result.status == "analyzed":
             (job.folder / FINGERPRINT_NAME).unlink(missing_ok=True)
+            remove_half_written(job.folder)
             outputs = write_study(
                 MeasuredStudy(
                     report=result.report,
@@ -276,6 +262,8 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
         return job.ended("failed", str(error))
     except OSError as error:
         return job.ended("failed", f"{job.folder}: {error.strerror}; free some space or choose another --out")
+    except MemoryError:
+        return job.ended("failed", NO_MEMORY)
     except Exception as error:  # noqa: BLE001  one defect must not cost the other studies their reports
         return job.ended("failed", _defect(error))
     return StudyRun(
@@ -291,7 +279,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[_Done]) -> StudyRun:
     )
 
 
-def _compared(result: StudyResult, job: Job, earlier: Sequence[_Done]) -> StudyResult:
+def _compared(result: StudyResult, job: Job, earlier: Sequence[Done]) -> StudyResult:
     """The study with what changed since the earlier ones."""
     if result.status != "analyzed" or not earlier:
         return result
@@ -301,6 +289,15 @@ def _compared(result: StudyResult, job: Job, earlier: Sequence[_Done]) -> StudyR
     if result.report.change is not None and len(patients) > 1:
         result = replace(result, report=replace(result.report, warnings=(*result.report.warnings, OTHER_PATIENT)))
     return result
+
+
+def load_models(engine: Engine, options: SegmentationOptions) -> None:
+    """Load the models of CT now, as the first study of a process would.
+
+    Raises:
+        BundleError: the weights cannot be loaded.
+    """
+    _segmenter(engine.load, options)
 
 
 @functools.lru_cache(maxsize=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -14,8 +16,12 @@ from pydicom.fileset import FileSet
 from pydicom.uid import generate_uid
 
 from phantoms_dicom import ct_slices, found, grid, save
+from vertecast.dicom import discover
 from vertecast.dicom.ct import choose_ct_series, read_ct
-from vertecast.dicom.discover import StudyFiles, UnreadablePath, find_studies
+from vertecast.dicom.discover import Catalogue, StudyFiles, UnreadablePath, find_studies
+from vertecast.dicom.headers import read_header
+from vertecast.dicom.sources import FileRef
+from vertecast.errors import OutputError
 
 SMALL = (5, 4, 9)
 
@@ -266,3 +272,44 @@ def test_own_label_maps_are_not_taken_for_studies(tmp_path: Path) -> None:
     save_nifti(tmp_path / "mine" / "labels_1.nii.gz")
     studies, _ = split([tmp_path])
     assert [study.source for study in studies] == [str(tmp_path / "mine" / "labels_1.nii.gz")]
+
+
+def test_the_catalogue_keeps_no_header_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = read_header(FileRef(next(save(small_ct(), tmp_path).iterdir())))
+    assert header is not None
+    files, studies = 50_000, 100
+    refs = (FileRef(Path(f"/archive/{n % studies}/{n:06d}.dcm")) for n in range(files))
+    monkeypatch.setattr(discover, "list_files", lambda _path: refs)
+    monkeypatch.setattr(
+        discover, "read_header", lambda ref: replace(header, study_instance_uid=f"1.2.{ref.path.parent.name}")
+    )
+    before = resident_bytes()
+    with closing(Catalogue()) as catalogue:
+        assert list(catalogue.search([tmp_path])) == []
+        entries = list(catalogue.entries())
+        assert [entry.study_instance_uid for entry in entries] == [f"1.2.{n}" for n in range(studies)]
+        study = catalogue.study(entries[7])
+        assert isinstance(study, StudyFiles)
+        assert len(study.series[0].planes) == files // studies
+        assert resident_bytes() - before < 60e6  # the headers alone would take three times as much
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_full_disk_while_looking_is_said(tmp_path: Path) -> None:
+    save(small_ct(), tmp_path)
+    with closing(Catalogue()) as catalogue:
+        (pages,) = catalogue._database.execute("PRAGMA page_count").fetchone()
+        catalogue._database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(OutputError, match="SQLITE_TMPDIR"):
+            list(catalogue.search([tmp_path]))
+
+
+def test_the_source_of_a_study_is_that_of_its_first_file(tmp_path: Path) -> None:
+    images = small_ct()
+    for folder, part in (("z", images[:3]), ("a", images[3:6]), ("m", images[6:])):
+        save(part, tmp_path / folder)
+    studies, _ = split([tmp_path / "z", tmp_path / "a", tmp_path / "m"])
+    assert [study.source for study in studies] == [str(tmp_path / "z")]

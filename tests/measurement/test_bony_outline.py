@@ -88,6 +88,24 @@ def test_a_leak_drawn_into_the_body_is_found() -> None:
     assert leaked_ml == pytest.approx(true_ml, rel=0.4)
 
 
+@pytest.mark.parametrize("is_swallowed", [True, False])
+def test_a_flat_leak_in_the_hollow_of_the_posterior_wall_is_found(is_swallowed: bool) -> None:
+    hollow = normal_shape(27.0, notch=0.35)
+    behind_mm = hollow.posterior_wall_y_mm + 1.2
+    places = [(x, z) for x in np.linspace(-9.0, 9.0, 7) for z in np.linspace(-7.0, 7.0, 5)]
+    flat: list[Ball] = [((x, behind_mm, z), 2.0, 0) for x, z in places]
+    made = SpinePhantom(shapes=[hollow, normal_shape(28.0)], balls=[CENTRAL, *flat])
+    segmentation = made.segmentation()
+    if is_swallowed:
+        for ball in flat:
+            segmentation = drawn(segmentation, near_ball(made, segmentation, ball, 0.3), is_body=True)
+    found = with_bodies(made, segmentation)
+    leaked = found.piece > 0
+    assert found.volume_ml(leaked).value > 0.45
+    points = geometry.apply(found.lps_from_index, np.argwhere(leaked & found.mask))
+    assert np.quantile(made.local(0, points)[:, 1], 0.1) > hollow.posterior_wall_y_mm
+
+
 def test_the_outline_is_that_of_the_body() -> None:
     made = phantom(CENTRAL)
     segmentation = made.segmentation()

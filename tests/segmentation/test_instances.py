@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vertecast.anatomy import Structure
-from vertecast.segmentation.instances import column, separate
+from vertecast.segmentation.instances import column, enclosed, separate
 
 SPACING_MM = 1.5
 
@@ -60,3 +60,15 @@ def test_an_empty_image_has_no_vertebra() -> None:
     found = separate(structure, np.zeros((3, 20, 20, 20), dtype=np.float32), SPACING_MM)
     assert len(found.centers_index) == 0
     assert not found.labels.any()
+
+
+def test_a_cavity_belongs_to_the_body_round_it_and_a_notch_does_not() -> None:
+    structure = np.zeros((12, 14, 16), np.uint8)
+    structure[2:10, 2:11, 3:12] = Structure.BODY
+    structure[4:6, 5:8, 6:9] = Structure.BACKGROUND
+    structure[6, 5, 7] = Structure.DISC
+    structure[7:9, 8:, 6:8] = Structure.CANAL
+    expected = np.zeros(structure.shape, bool)
+    expected[4:6, 5:8, 6:9] = True
+    expected[6, 5, 7] = True
+    assert np.array_equal(enclosed(structure), expected)

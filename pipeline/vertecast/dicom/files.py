@@ -28,10 +28,12 @@ def read_volume_file(path: Path) -> tuple[npt.NDArray[np.int16], geometry.FloatA
         Values rounded to whole HU, at least -1024, (i, j, k), and the (4, 4) affine to LPS mm.
 
     Raises:
-        UnreadableError: the file is damaged.
+        UnreadableError: the file is damaged, or gone.
         UnsupportedError: it is no volume of numbers, or holds NaN.
         GeometryError: it says nothing about orientation, or its affine is degenerate.
     """
+    if not path.is_file():
+        raise UnreadableError("the file has vanished since it was found; put it back and run again")
     values, lps_from_index, slope, intercept = (
         _read_nifti(path) if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk(path)
     )

@@ -108,6 +108,12 @@ def choose_ct_series(study: StudyFiles) -> tuple[list[SeriesFiles], list[SeriesR
     return [candidate.series for candidate in chosen], others
 
 
+def label_of(series: SeriesFiles) -> str:
+    """Kernel and slices of a series that can be measured."""
+    candidate = _examine(series)
+    return candidate.label if isinstance(candidate, _Candidate) else ""
+
+
 def kernel_class(kernel: str) -> int:
     """Class of a reconstruction kernel: STANDARD, UNKNOWN, BONE or EXTREME."""
     name = kernel.strip().upper()

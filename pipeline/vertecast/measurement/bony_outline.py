@@ -38,6 +38,9 @@ RAY_STEP_MM: Final = 0.5
 WALL_WAVES: Final = 6
 """Waves round the body: enough for its kidney shape."""
 
+MIDLINE_X_MM: Final = (-2.0, 0.0, 2.0)
+"""As `walls.WALL_OFFSETS_MM`: where the fit of a body crosses its posterior wall."""
+
 WALL_STIFFNESS: Final = 1e-3
 """Penalty of a wave of 1 mm in units of a residual of 1 mm, times the fourth power of its number."""
 
@@ -157,7 +160,21 @@ def _fit_wall(
     use = crossed & free
     if np.count_nonzero(use) < LEAST_FREE_SHARE * len(use):
         return None
-    return _Wall(coefficients=robust_solve(_wall_terms(angle[use], share[use]), edge[use], _wall_penalty())[0])
+    known_angle, known_share, known_radius = _posterior_wall(body)
+    terms = _wall_terms(np.append(angle[use], known_angle), np.append(share[use], known_share))
+    radii = np.append(edge[use], known_radius)
+    return _Wall(coefficients=robust_solve(terms, radii, _wall_penalty())[0])
+
+
+def _posterior_wall(body: BodyGeometry) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Angles, shares and radii (mm) of the posterior wall in the midline, as the fit of the body has carried it on.
+
+    Without it the wall, which is hollow there, is carried on straight from pedicle to pedicle where cement lies at it,
+    and the outline takes in what has leaked into the canal.
+    """
+    x_mm, share = (grid.ravel() for grid in np.meshgrid(MIDLINE_X_MM, WALL_SHARES, indexing="ij"))
+    y_mm = body.posterior_wall_y_mm
+    return np.arctan2(y_mm, x_mm), share, np.hypot(x_mm, y_mm)
 
 
 def endplate_heights_mm(body: BodyGeometry, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

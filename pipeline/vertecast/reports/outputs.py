@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -160,8 +162,10 @@ def _write_objects(
     # highdicom takes a second to load, and only writing needs it.
     from vertecast.reports.dicom.objects import build_objects
 
-    for name, item in build_objects(report, images, shown, printed, options):
-        item.save_as(folder / name, enforce_file_format=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote the patient's name where it has an unusual form
+        for name, item in build_objects(report, images, shown, printed, options):
+            item.save_as(folder / name, enforce_file_format=True)
 
 
 def _write_fhir(report: StudyReport, path: Path) -> None:
@@ -184,6 +188,12 @@ def _write_film_labels(film: MeasuredFilm, path: Path) -> None:
     source.add_text("SeriesInstanceUID", series_instance_uid)
     source.add_text("FrameNumber", str(radiograph.frame_number))
     Image.fromarray(numbers[film_labels]).save(path, pnginfo=source)
+
+
+def remove_half_written(directory: Path) -> None:
+    """Remove what a process that was killed had begun to write beside a study's folder."""
+    for path in directory.parent.glob(f".{glob.escape(directory.name)}.*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_run(directory: Path, run: summary.RunSummary) -> None:

@@ -19,7 +19,7 @@ from vertecast.images import Segmentation, Volume
 from vertecast.segmentation.bundle import Bundle
 from vertecast.segmentation.cement import add_same_batch, beyond_outline
 from vertecast.segmentation.grid import inside_image, resampled, run_tiled
-from vertecast.segmentation.instances import separate
+from vertecast.segmentation.instances import enclosed, separate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,6 +121,9 @@ class CtSegmenter:
         maps.clear(outside)
         add_same_batch(maps.cement, maps.metal, hu, self.bundle.outliner.spacing_mm)
         structure = maps.structure.argmax(0).astype(np.uint8)
+        holes = enclosed(structure)
+        structure[holes] = Structure.BODY
+        maps.structure[:, holes] = np.eye(len(Structure), dtype=np.float32)[:, [Structure.BODY]]
         spacing = self.bundle.outliner.spacing_mm
         found = separate(structure, maps.offset_mm, spacing)
         leaked = beyond_outline(structure, found.labels, maps.cement >= CONFIDENT)

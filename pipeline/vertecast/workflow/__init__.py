@@ -6,21 +6,32 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vertecast.config import Config
-from vertecast.dicom.discover import SeriesFiles, StudyFiles, series_kind
+from vertecast.dicom.discover import StudyFiles, is_projection
+from vertecast.dicom.rules import apply_rules
 from vertecast.workflow.change import EarlierStudy, with_changes
 from vertecast.workflow.ct import analyze_ct
 from vertecast.workflow.label_map import analyze_label_map, is_label_map
+from vertecast.workflow.preview import SeriesPreview, preview_study
 from vertecast.workflow.projection import analyze_projections
-from vertecast.workflow.result import Film, ProjectionSegmenter, Segmenter, StudyResult, numbered_after, phase_of
+from vertecast.workflow.result import (
+    Film,
+    ProjectionSegmenter,
+    Segmenter,
+    StudyResult,
+    numbered_after,
+    phase_of,
+)
 
 __all__ = [
     "EarlierStudy",
     "Film",
     "ProjectionSegmenter",
     "Segmenter",
+    "SeriesPreview",
     "StudyResult",
     "analyze_study",
     "is_label_map",
+    "preview_study",
     "with_changes",
 ]
 
@@ -38,23 +49,20 @@ def analyze_study(
 
     Args:
         study: Files of one study.
-        config: Phase and lowest level, if the operator gave them; what counts as cement.
+        config: Which series may be measured; phase and lowest level, if the operator gave them; what counts as cement.
         segmenter: Finds the vertebrae on CT.
         projection_segmenter: Makes what finds them on projections, called when there is one; None: they are skipped.
     """
     if is_label_map(study, config):
         return analyze_label_map(study, config, segmenter)
-    films = tuple(series for series in study.series if _is_projection(series))
-    rest = tuple(series for series in study.series if not _is_projection(series))
+    study = apply_rules(study, config.selection)
+    films = tuple(series for series in study.series if is_projection(series))
+    rest = tuple(series for series in study.series if not is_projection(series))
     ct = analyze_ct(replace(study, series=rest), config, segmenter)
     if not films:
         return ct
     own = analyze_projections(replace(study, series=films, rejected=()), config, projection_segmenter)
     return _together(ct, own, config)
-
-
-def _is_projection(series: SeriesFiles) -> bool:
-    return series.picture_file is not None or series_kind(series) in ("radiograph", "cine")
 
 
 def _together(ct: StudyResult, films: StudyResult, config: Config) -> StudyResult:

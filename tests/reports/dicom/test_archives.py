@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydicom import dcmread
 
+import archives
+from archives import Rest, store
 from phantoms_dicom import ct_slices, grid, save
 from phantoms_seg import OBLIQUE, segmented
 from vertecast.reports.dicom.capture import build_capture
@@ -25,10 +20,7 @@ from vertecast.reports.drawing import png_bytes
 from vertecast.reports.pictures import Picture
 from vertecast.reports.printing import PrintedReport
 
-DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 DICOM_JSON = {"Accept": "application/dicom+json"}
-PATIENCE_S = 60
-"""Longest wait for an archive to come up on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -49,78 +41,16 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [path, folder / "0.dcm", folder / "1.dcm"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def run(command: list[str], is_up: Callable[[], bool], log: Path) -> Iterator[None]:
-    """A server as a child process, until the test is over."""
-    with log.open("wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            deadline = time.monotonic() + PATIENCE_S
-            while not is_up():
-                assert server.poll() is None, log.read_text(errors="replace")
-                assert time.monotonic() < deadline, log.read_text(errors="replace")
-                time.sleep(0.2)
-            yield
-        finally:
-            server.terminate()
-            server.wait(timeout=PATIENCE_S)
-
-
-def answers(port: int, title: str) -> Callable[[], bool]:
-    command = ["echoscu", "-aec", title, "127.0.0.1", str(port)]
-    return lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def store(paths: list[Path], port: int, title: str) -> None:
-    command = ["storescu", "-R", "-aec", title, "127.0.0.1", str(port), *map(str, paths)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+def put(paths: list[Path], port: int, title: str) -> None:
+    result = store(paths, port, title)
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-class Rest:
-    """Orthanc by its REST interface."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        # No proxy of the environment stands between the test and its own archive.
-        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-    def __call__(self, path: str, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
-        request = urllib.request.Request(f"{self.url}{path}", data, dict(headers or {}))
-        with self.opener.open(request, timeout=PATIENCE_S) as response:
-            return bytes(response.read())
-
-    def json(self, path: str, data: bytes | None = None) -> Any:
-        return json.loads(self(path, data))
-
-    def is_up(self) -> bool:
-        try:
-            return bool(self("/system"))
-        except (urllib.error.URLError, OSError):
-            return False
 
 
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[tuple[Rest, int]]:
     """An empty Orthanc on the loopback."""
-    http, dicom = free_port(), free_port()
-    settings = {
-        "StorageDirectory": str(tmp_path / "db"), "IndexDirectory": str(tmp_path / "db"), "HttpPort": http,
-        "DicomPort": dicom, "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "Plugins": [str(DICOMWEB)],
-        "DicomAlwaysAllowEcho": True, "DicomAlwaysAllowStore": True, "Name": "test",
-    }  # fmt: skip
-    config = tmp_path / "orthanc.json"
-    config.write_text(json.dumps(settings))
-    program = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert program is not None, "scripts/install_system.sh test installs it"
-    rest = Rest(http)
-    for _ in run([program, str(config)], rest.is_up, tmp_path / "log"):
-        yield rest, dicom
+    with archives.orthanc(tmp_path / "orthanc") as running:
+        yield running
 
 
 def test_orthanc_takes_the_files_and_gives_them_back_bit_for_bit(
@@ -139,8 +69,8 @@ def test_orthanc_takes_the_objects_from_the_network(
     orthanc: tuple[Rest, int], objects: list[Path], tmp_path: Path
 ) -> None:
     rest, port = orthanc
-    store(objects, port, "ORTHANC")
-    store(objects, port, "ORTHANC")
+    put(objects, port, "ORTHANC")
+    put(objects, port, "ORTHANC")
     assert len(rest.json("/instances")) == len(objects)
     for path in objects:
         sent = dcmread(path)
@@ -185,18 +115,11 @@ def test_orthanc_takes_every_object_by_stow_and_finds_and_returns_it_by_dicomweb
 
 
 def test_a_second_archive_finds_and_returns_them(objects: list[Path], tmp_path: Path) -> None:
-    port, title = free_port(), "DCMQR"
-    (tmp_path / "db").mkdir()
+    title = "DCMQR"
     (tmp_path / "back").mkdir()
-    config = tmp_path / "dcmqrscp.cfg"
-    config.write_text(
-        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 8\n"
-        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
-        f"AETable BEGIN\n{title} {tmp_path / 'db'} RW (99, 1024mb) ANY\nAETable END\n"
-    )
     study = str(dcmread(objects[0]).StudyInstanceUID)
-    for _ in run(["dcmqrscp", "-c", str(config)], answers(port, title), tmp_path / "log"):
-        store(objects, port, title)
+    with archives.dcmqrscp(tmp_path / "dcmqr", title=title) as (_, port):
+        put(objects, port, title)
         keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]
         place = ["-aec", title, "127.0.0.1", str(port)]
         query = subprocess.run(["findscu", "-S", *keys, *place], capture_output=True, text=True, check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +175,17 @@ def test_a_film_of_a_hip_protocol_without_orientation_gives_sound_objects(tmp_pa
     assert len(objects) == 4
     assert [complaint for path in objects for complaint in complaints(path)] == []
     assert dcmread(tmp_path / "out" / "capture_1.dcm").BodyPartExamined == "SPINE"
+
+
+def test_no_warning_of_a_library_quotes_the_name(tmp_path: Path) -> None:
+    source = write_block_film(tmp_path)
+    image = dcmread(source)
+    image.PatientName = "Onlyname"  # highdicom warns of names without a given name, and quotes them
+    image.save_as(source)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert written(analyzed(tmp_path / "film"), tmp_path / "out")
+    assert not [one for one in said if "Onlyname" in str(one.message)]
 
 
 def test_segmentations_are_label_maps_where_the_configuration_says_so(tmp_path: Path) -> None:
