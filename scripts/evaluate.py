@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 EXIT_NOTHING: Final = 3
 
 HELD_OUT_SEED: Final = 2_000_000
-"""Training draws its patients from seeds below `vertecast.training.trainer.VALIDATION_SEED`, one million."""
+"""Training draws its patients from seeds below `vertecast.training.task.VALIDATION_SEED`, one million."""
 
 Modality: TypeAlias = Literal["ct", "film", "cine"]
 

@@ -1,34 +1,51 @@
-"""Train a network, going on where a run stopped: ``scripts/train.py configs/train/ct_outliner.yaml --out runs/a``."""
+"""Train a network, going on where a run stopped: ``scripts/train.py configs/train/ct_outliner.yaml --out runs/a``.
+
+On several GPUs or machines: ``torchrun --nproc_per_node 2 scripts/train.py ...``. docs/training.md tells the way from
+labelled CTs to a bundle. Exit status: 0 done, 2 wrong configuration or data.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from vertecast.training import Trainer, load_task
+from vertecast.errors import BundleError, ConfigurationError
+from vertecast.training import Trainer, export_bundle, joined, load_task
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Train to the end of the schedule, print the held-out scores and, if asked, write the bundle."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run: last.pt, curves.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run: last.pt, best.pt, curves.csv")
     parser.add_argument("--steps", type=int, help="train to this many steps instead of the schedule's")
     parser.add_argument("--start", type=Path, help="bundle whose weights a new run begins with, as models/ct_spine")
-    parser.add_argument("--bundle", type=Path, help="bundle that takes the weights at the end, as models/ct_spine")
+    parser.add_argument("--bundle", type=Path, help="bundle that takes the weights at the end; begun if not there")
+    parser.add_argument("--base", type=Path, help="bundle a new one begins from; default: --start, or the shipped one")
+    parser.add_argument("--take", choices=("last", "best"), default="last", help="which weights the bundle takes")
     parser.add_argument("--export-only", action="store_true", help="no further step: score and write what the run has")
-    arguments = parser.parse_args()
-    changes = {"steps": arguments.steps} if arguments.steps else {}
-    trainer = Trainer(load_task(arguments.config, **changes), arguments.out)
-    if arguments.start:
-        trainer.start_from(arguments.start)
-    if not arguments.export_only:
-        trainer.run()
-    scores = trainer.validate()
-    print(scores)
-    if arguments.bundle:
-        trainer.export(arguments.bundle, scores)
+    options = parser.parse_args(arguments)
+    changes = {"steps": options.steps} if options.steps else {}
+    try:
+        with joined() as place:
+            trainer = Trainer(load_task(options.config, **changes), options.out, place)
+            if options.start:
+                trainer.start_from(options.start)
+            if not options.export_only:
+                trainer.run()
+            if place.is_first and options.bundle:
+                base = options.base or options.start
+                print(export_bundle(trainer, options.bundle, base=base, take=options.take))
+            elif place.is_first:
+                print(trainer.validate())
+            place.wait()
+    except (BundleError, ConfigurationError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -391,11 +391,11 @@ def test_models_list_names_the_bundles() -> None:
 @pytest.mark.parametrize("command", [["models", "verify"], ["check"]])
 def test_one_failed_check_is_told_and_gives_status_1(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     checks = (Check(name="good", found="1.0", passed=True), Check(name="bad", found="altered", passed=False))
-    monkeypatch.setattr(environment, "check_bundles", lambda: checks)
+    monkeypatch.setattr(environment, "check_bundles", lambda *_: checks)
     result = invoke(*command)
     assert result.exit_code == 1
     assert "ok   good: 1.0\nFAIL bad: altered\n" in result.stdout
-    monkeypatch.setattr(environment, "check_bundles", lambda: checks[:1])
+    monkeypatch.setattr(environment, "check_bundles", lambda *_: checks[:1])
     assert invoke(*command).exit_code == 0
 
 

@@ -340,11 +340,31 @@ def list_models() -> None:
 
 
 @models_app.command("verify")
-def verify_models() -> None:
-    """Compare the weights of every bundle with their recorded checksums."""
+def verify_models(
+    bundles: Annotated[
+        list[str], typer.Argument(metavar="BUNDLE", help="Names or folders of bundles; default: all that are shipped.")
+    ] = [],  # noqa: B006  typer copies it
+) -> None:
+    """Compare the weights of bundles with their recorded checksums."""
     from vertecast.environment import check_bundles
 
-    _print_checks(check_bundles())
+    _print_checks(check_bundles(bundles or None))
+
+
+@models_app.command("export")
+def export_model(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Name of a shipped CT bundle, or a folder.")],
+    *,
+    out: OutOption,
+    kind: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="Format of the files.")] = "onnx",
+) -> None:
+    """Write the networks of a CT bundle as ONNX or OpenVINO, compared with torch; others are not kept."""
+    from vertecast import resources
+    from vertecast.segmentation.export import TOLERANCE, export_networks
+
+    with _clear_errors():
+        for item in export_networks(resources.bundle_directory(bundle), out, kind):
+            typer.echo(f"{item.path}: differs from torch by {item.difference:.1g} at most ({TOLERANCE:g} is allowed)")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from vertecast.errors import ConfigurationError
 
 Phase: TypeAlias = Literal["auto", "pre", "intra", "post"]
 SegmentationType: TypeAlias = Literal["binary", "labelmap"]
+Runtime: TypeAlias = Literal["torch", "openvino"]
 Options = TypeVar("Options", bound=BaseModel)
 
 MAX_PASSES: Final = 2
@@ -61,6 +62,8 @@ class SegmentationOptions(_Options):
         label_map: Label map of the user's that is measured instead of what the bundle for CT finds, or None.
         labels: What its numbers mean: "verse", "totalsegmentator", "vertecast", or a YAML file (docs/label_maps.md).
         passes: 1, or 2 to run the mirror image too; how well both agree goes into each vertebra's confidence.
+        runtime: What computes the networks for CT: "torch", or "openvino" (the extra ``[openvino]``), which takes less
+            time on a CPU and finds the same (docs/models.md).
     """
 
     bundle: str = "ct_spine"
@@ -68,6 +71,7 @@ class SegmentationOptions(_Options):
     label_map: str | None = None
     labels: str = "verse"
     passes: int = Field(default=2, ge=1, le=MAX_PASSES)
+    runtime: Runtime = "torch"
 
 
 class CementOptions(_Options):

@@ -61,7 +61,7 @@ def shipped_engine(options: SegmentationOptions) -> Engine:
 def _load_ct_segmenter(options: SegmentationOptions) -> Segmenter:
     from vertecast.segmentation.ct import CtSegmenter
 
-    return CtSegmenter.load(resources.bundle_directory(options.bundle), passes=options.passes)
+    return CtSegmenter.load(resources.bundle_directory(options.bundle), passes=options.passes, runtime=options.runtime)
 
 
 def _checked_label_map(options: SegmentationOptions) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
@@ -43,10 +44,10 @@ def check_environment() -> tuple[Check, ...]:
     return (_check_program(), *map(_check_package, PACKAGES), *_check_codecs(), _check_printing(), *check_bundles())
 
 
-def check_bundles() -> tuple[Check, ...]:
-    """Compare the weights of every shipped bundle with their recorded checksums."""
+def check_bundles(bundles: Sequence[str] | None = None) -> tuple[Check, ...]:
+    """Compare the weights of bundles, by name or folder, with their recorded checksums; None: of all shipped ones."""
     try:
-        names = resources.bundle_names()
+        names = resources.bundle_names() if bundles is None else tuple(bundles)
     except VertecastError as error:
         return (Check(name="models", found=str(error), passed=False),)
     if not names:

@@ -9,7 +9,8 @@ import pytest
 
 from vertecast.errors import BundleError
 from vertecast.resources import METADATA
-from vertecast.segmentation.bundle import LOCATOR, OUTLINER, WEIGHTS, Bundle, write_network
+from vertecast.segmentation.bundle import LOCATOR, OUTLINER, WEIGHTS, Bundle
+from vertecast.segmentation.bundle_writing import write_network
 
 WIDTHS = (8, 8, 16, 16)
 

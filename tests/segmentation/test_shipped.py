@@ -45,8 +45,23 @@ def test_monai_reads_the_bundle(folder: Path) -> None:
     parser["bundle_root"] = str(folder)
     segmenter = parser.get_parsed_content("segmenter")
     assert isinstance(segmenter, CtSegmenter)
-    outliner = parser.get_parsed_content("outliner_def")
+    outliner = parser.get_parsed_content("network_def")
     outliner.load_state_dict(segmenter.outliner.state_dict())
+    parser.get_parsed_content("locator_def").load_state_dict(segmenter.locator.state_dict())
+
+
+def test_monai_finds_the_network_as_its_metadata_says(folder: Path) -> None:
+    from monai.bundle import verify_net_in_out
+
+    configs = folder / "configs"
+    verify_net_in_out(  # raises where channels, size or type of the answer are others
+        net_id="network_def",
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / "inference.json"),
+        device="cpu",
+        n=2,
+        any=32,
+    )
 
 
 def test_an_image_without_a_spine_is_refused_with_a_reason(folder: Path) -> None:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vertecast.errors import BundleError
-from vertecast.resources import METADATA, file_sha256, read_bundle, verify_bundle
+from vertecast.resources import METADATA, read_bundle, verify_bundle
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.nn import Module
 
     from vertecast.segmentation.network import SpineNet
@@ -109,32 +108,3 @@ def _spec(folder: Path, entry: Mapping[str, Any], sha256: Mapping[str, str]) -> 
         spacing_mm=float(entry["spacing_mm"]),
         widths=(a, b, c, d),
     )
-
-
-def write_network(folder: Path, network: str, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Put one network's weights (float16) into a bundle and bring its metadata up to date.
-
-    Args:
-        folder: The bundle's folder with a ``configs/metadata.json`` that names the bundle and its version.
-        network: A name in `WEIGHTS`.
-        state: The network's parameters.
-        facts: What the metadata says of it: ``widths`` and grid, the training's steps and scores.
-
-    Raises:
-        BundleError: the metadata cannot be read.
-    """
-    import torch
-    from safetensors.torch import save_file
-
-    path = folder / METADATA
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: cannot be read ({type(error).__name__}); write it before the weights") from error
-    weights = WEIGHTS[network]
-    (folder / weights).parent.mkdir(parents=True, exist_ok=True)
-    half = {name: values.detach().cpu().to(torch.float16).contiguous() for name, values in state.items()}
-    save_file(half, folder / weights)
-    metadata.setdefault("networks", {})[network] = {"weights": weights, **facts}
-    metadata.setdefault("sha256", {})[weights] = file_sha256(folder / weights)
-    path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")

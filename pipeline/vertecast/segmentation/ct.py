@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -12,6 +13,7 @@ from scipy import ndimage
 
 from vertecast import geometry
 from vertecast.anatomy import Structure
+from vertecast.config import Runtime
 from vertecast.errors import UnsupportedError
 from vertecast.images import Segmentation, Volume
 from vertecast.segmentation.bundle import Bundle
@@ -20,9 +22,11 @@ from vertecast.segmentation.grid import inside_image, resampled, run_tiled
 from vertecast.segmentation.instances import enclosed, separate
 
 if TYPE_CHECKING:
-    from vertecast.segmentation.network import SpineNet
+    from torch import Tensor
 
 Array: TypeAlias = npt.NDArray[np.float32]
+Network: TypeAlias = "Callable[[Tensor], Tensor]"
+"""HU (1, 1, i, j, k) → channels (1, c, i, j, k)."""
 
 MARGIN_MM: Final = ((55.0, 55.0), (35.0, 75.0), (30.0, 30.0))
 """Room left around the located bodies (left-right, front-back, down-up): arches, rib heads, leaks, the sacrum."""
@@ -84,18 +88,24 @@ class CtSegmenter:
     """
 
     bundle: Bundle
-    locator: SpineNet
-    outliner: SpineNet
+    locator: Network
+    outliner: Network
     passes: int = 2
 
     @classmethod
-    def load(cls, folder: Path, *, passes: int = 2) -> CtSegmenter:
+    def load(cls, folder: Path, *, passes: int = 2, runtime: Runtime = "torch") -> CtSegmenter:
         """Load and verify a bundle.
 
         Raises:
             BundleError: it is missing, altered or does not fit.
+            ConfigurationError: ``runtime`` is not installed.
         """
         bundle = Bundle.open(folder)
+        if runtime == "openvino":
+            from vertecast.segmentation.openvino import load_openvino
+
+            locator, outliner = load_openvino(bundle.locator), load_openvino(bundle.outliner)
+            return cls(bundle=bundle, locator=locator, outliner=outliner, passes=passes)
         return cls(bundle=bundle, locator=bundle.locator.load(), outliner=bundle.outliner.load(), passes=passes)
 
     def segment(self, volume: Volume) -> Segmentation:
@@ -193,7 +203,7 @@ class CtSegmenter:
             mean *= 0.5
         return first, difference
 
-    def _run(self, net: SpineNet, hu: Array, near: npt.NDArray[np.bool_] | None) -> Array:
+    def _run(self, net: Network, hu: Array, near: npt.NDArray[np.bool_] | None) -> Array:
         import torch
 
         from vertecast.segmentation.network import OUTPUT_CHANNELS, STRIDE

@@ -1,4 +1,4 @@
-"""Training bundles on simulated patients: the one place where simulation meets segmentation."""
+"""Training bundles on simulated patients and on labelled CTs: the one place where simulation meets segmentation."""
 
 from __future__ import annotations
 
@@ -6,21 +6,47 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from vertecast.errors import ConfigurationError
 from vertecast.training.ct import CtSettings, CtTask
-from vertecast.training.trainer import RunSettings, Task, Trainer
+from vertecast.training.export import export_bundle
+from vertecast.training.parallel import joined
+from vertecast.training.task import RunSettings, Task
+from vertecast.training.trainer import Trainer
 from vertecast.training.xray import XraySettings, XrayTask
 
-__all__ = ["CtSettings", "CtTask", "RunSettings", "Task", "Trainer", "XraySettings", "XrayTask", "load_task"]
+__all__ = [
+    "CtSettings",
+    "CtTask",
+    "RunSettings",
+    "Task",
+    "Trainer",
+    "XraySettings",
+    "XrayTask",
+    "export_bundle",
+    "joined",
+    "load_task",
+]
 
 
 def load_task(path: Path, **changes: Any) -> Task:
     """Read a schedule from ``configs/train/*.yaml``; its key ``network`` says which task it is.
 
     Raises:
-        pydantic.ValidationError: a key is unknown or wrong.
+        ConfigurationError: the file cannot be read, or a key is unknown or wrong.
     """
-    values = {**yaml.safe_load(path.read_text(encoding="utf-8")), **changes}
-    if values.get("network") == "xray":
-        return XrayTask(XraySettings.model_validate(values))
-    return CtTask(CtSettings.model_validate(values))
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path}: must hold the keys of a schedule, like configs/train/ct_outliner.yaml")
+    values = {**document, **changes}
+    try:
+        if values.get("network") == "xray":
+            return XrayTask(XraySettings.model_validate(values))
+        return CtTask(CtSettings.model_validate(values))
+    except ValidationError as error:
+        complaints = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigurationError(f"{path}: {complaints}; see docs/training.md") from error

@@ -1,109 +1,33 @@
-"""The run of a training: steps, running average, checkpoint, curves; what is learnt is a `Task`.
+"""The run of a training: steps, running average, checkpoints, scores; what is learnt is a `Task`.
 
-The same code runs on a CPU and on a GPU; a run resumes from ``last.pt`` in its folder, also on another machine.
+The same code runs on a CPU, on a GPU and in several processes (``torchrun``). A run that was killed goes on from
+``last.pt`` in its folder as if it had not been: weights, their average, the optimiser, torch's random numbers and the
+examples are those of the step. On a CPU, with the same versions, threads, workers and processes, the result is the same
+to the last bit; a GPU adds up in an order of its own.
 """
 
 from __future__ import annotations
 
-import csv
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from vertecast.segmentation.bundle import write_network
+from vertecast.training.loader import batches
+from vertecast.training.parallel import Place
+from vertecast.training.record import Record
+from vertecast.training.task import Batch, Task
 
-if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
+LAST: Final = "last.pt"
+BEST: Final = "best.pt"
+WARM_UP_STEPS: Final = 100
+LARGEST_GRADIENT: Final = 12.0
 
-VALIDATION_SEED: Final = 10**6
-"""Seeds from here on are held out: training workers use seeds far below."""
-
-Batch: TypeAlias = dict[str, Tensor]
 _Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
-
-
-class RunSettings(BaseModel):
-    """What every training schedule in ``configs/train/*.yaml`` has.
-
-    ``compile`` has torch compile the network first: a quarter faster on CPU for a wait of minutes; it needs g++.
-    ``prefetch`` batches wait in memory for each worker, so that the network need not wait while a patient is drawn.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    pool: int = 24
-    uses: int = 10
-    steps: int = 4000
-    batch: int = 2
-    learning_rate: float = 1.2e-3
-    weight_decay: float = 1e-4
-    average_decay: float = 0.997
-    seed: int = 1
-    workers: int = 1
-    prefetch: int = 8
-    save_every: int = 100
-    validation_examples: int = 24
-    compile: bool = False
-
-
-class Task(Protocol):
-    """What a network learns, and from what."""
-
-    @property
-    def name(self) -> str:
-        """The network's name in its bundle."""
-        ...
-
-    @property
-    def settings(self) -> RunSettings:
-        """The schedule."""
-        ...
-
-    def network(self) -> torch.nn.Module:
-        """A network with fresh weights."""
-        ...
-
-    def examples(self, seed: int, folder: Path) -> Iterator[Batch]:
-        """Endless training examples without the batch axis; ``folder`` keeps the patients drawn for a later run."""
-        ...
-
-    def held_out(self) -> Iterator[Batch]:
-        """A fixed set of examples that are never trained on, each of another patient."""
-        ...
-
-    def losses(self, net: torch.nn.Module, batch: Batch) -> tuple[dict[str, Tensor], dict[str, tuple[float, float]]]:
-        """The parts of the loss, and scores as (numerator, denominator)."""
-        ...
-
-    def weights_of(self, bundle: Path) -> Mapping[str, Tensor]:
-        """Weights of this network in a bundle. Raises `BundleError` where they do not fit."""
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """What the bundle's metadata says of the network, beside the run."""
-        ...
-
-
-class _Stream(torch.utils.data.IterableDataset[Batch]):
-    """Examples of a task; each worker has a seed and a folder of patients of its own."""
-
-    def __init__(self, task: Task, first_seed: int, folder: Path) -> None:
-        self.task, self.first_seed, self.folder = task, first_seed, folder
-
-    def __iter__(self) -> Iterator[Batch]:
-        torch.set_num_threads(1)
-        if hasattr(os, "sched_setaffinity"):  # OMP_PROC_BIND, which speeds training up, must not bind this process too
-            os.sched_setaffinity(0, range(os.cpu_count() or 1))
-        info = torch.utils.data.get_worker_info()
-        number = info.id if info else 0
-        yield from self.task.examples(self.first_seed + number, self.folder / str(number))
 
 
 def _running_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
@@ -117,31 +41,52 @@ def _running_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int
     return update
 
 
+def _this_process() -> Place:
+    return Place(rank=0, world=1, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 class Trainer:
     """Holds a run: network, its running average, optimiser, step count and curves.
 
     Args:
         task: What is learnt, by which schedule.
-        folder: Where ``last.pt``, ``curves.csv`` and the patients drawn live; a run found there is resumed.
+        folder: Where ``last.pt``, ``best.pt``, ``curves.csv``, ``validation.csv`` and the patients drawn live; a run
+            found there is resumed.
+        place: This process among those that train together; None: it is alone.
+
+    Raises:
+        ConfigurationError: the data cannot be used, or TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, task: Task, folder: Path) -> None:
+    def __init__(self, task: Task, folder: Path, place: Place | None = None) -> None:
         self.task, self.settings, self.folder = task, task.settings, folder
-        settings = self.settings
+        self.place = place or _this_process()
+        settings, device = self.settings, self.place.device
         folder.mkdir(parents=True, exist_ok=True)
+        self._prepare()
         torch.manual_seed(settings.seed)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.net = task.network().to(self.device)
+        self.net = task.network().to(device)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.net, multi_avg_fn=_running_average(settings.average_decay)
         )
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self._trained = cast("torch.nn.Module", torch.compile(self.net)) if settings.compile else self.net
         self.step = 0
-        if (folder / "last.pt").exists():
+        self.best: float | None = None
+        self.record = Record(folder, tensorboard=settings.tensorboard and self.place.is_first)
+        if (folder / LAST).exists():
             self._restore()
+            if self.place.is_first:
+                self.record.forget_after(self.step)
+
+    def _prepare(self) -> None:
+        """The first process works out what the others read."""
+        if self.place.is_first:
+            self.task.prepare(self.folder)
+        self.place.wait()
+        if not self.place.is_first:
+            self.task.prepare(self.folder)
 
     def start_from(self, bundle: Path) -> None:
         """Begin with a bundle's weights; a run that has made steps already keeps its own.
@@ -156,11 +101,14 @@ class Trainer:
         self.average.module.load_state_dict(weights)
 
     def _restore(self) -> None:
-        state = torch.load(self.folder / "last.pt", map_location=self.device, weights_only=True)
+        state = torch.load(self.folder / LAST, map_location=self.place.device, weights_only=True)
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
+        self.best = state.get("best")
+        if "random" in state:
+            torch.set_rng_state(state["random"].cpu())
 
     def save(self) -> None:
         """Write ``last.pt`` whole or not at all."""
@@ -169,97 +117,108 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "best": self.best,
+            "random": torch.get_rng_state(),
         }
-        torch.save(state, self.folder / "last.tmp")
-        (self.folder / "last.tmp").replace(self.folder / "last.pt")
-
-    def loader(self) -> DataLoader[Batch]:
-        """Batches from simulating workers; a resumed run goes on with patients it has not seen."""
-        s = self.settings
-        first_seed = s.seed * 10_000 + (self.step // max(s.save_every, 1)) * s.workers
-        return torch.utils.data.DataLoader(
-            _Stream(self.task, first_seed, self.folder / "patients"),
-            batch_size=s.batch,
-            num_workers=s.workers,
-            prefetch_factor=s.prefetch if s.workers else None,
-            pin_memory=self.device.type == "cuda",
-        )
+        _save(state, self.folder / LAST)
 
     def _learning_rate(self) -> float:
-        """Linear warm-up over 100 steps, then a cosine to 2 % of the peak."""
+        """Linear warm-up over `WARM_UP_STEPS`, then a cosine to 2 % of the peak."""
         s = self.settings
         progress = min(self.step / s.steps, 1.0)
         cosine = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * progress))
-        return float(s.learning_rate * min(1.0, (self.step + 1) / 100) * cosine)
+        return float(s.learning_rate * min(1.0, (self.step + 1) / WARM_UP_STEPS) * cosine)
 
     def run(self) -> None:
-        """Train to ``settings.steps``; saves and writes a line of the curves every ``save_every`` steps."""
-        sums: dict[str, float] = {}
-        started = time.monotonic()
-        for batch in self.loader():
-            if self.step >= self.settings.steps:
-                break
-            for name, value in self._train_step(batch).items():
+        """Train to ``settings.steps``: saves, scores and writes lines of the curves as the settings say."""
+        s = self.settings
+        trained = self.place.wrapped(self.net)
+        if s.compile:
+            trained = cast("torch.nn.Module", torch.compile(trained))
+        sums, count, started = dict[str, float](), 0, time.monotonic()
+        for batch in self._batches():
+            for name, value in self._train_step(trained, batch).items():
                 sums[name] = sums.get(name, 0.0) + value
-            self.step += 1
-            if self.step % self.settings.save_every == 0 or self.step == self.settings.steps:
-                count = self.settings.save_every
-                line = {"step": self.step, **{k: v / count for k, v in sums.items()}}
-                line["seconds_per_step"] = (time.monotonic() - started) / count
-                self._log(line)
-                self.save()
-                sums, started = {}, time.monotonic()
+            self.step, count = self.step + 1, count + 1
+            is_last = self.step == s.steps
+            if s.validate_every and (self.step % s.validate_every == 0 or is_last):
+                self._keep_best()
+            if self.step % s.save_every == 0 or is_last:
+                if self.place.is_first:
+                    means = {name: total / count for name, total in sums.items()}
+                    self.record.add("curves", self.step, {**means, "seconds_per_step": _mean(started, count)})
+                    self.save()
+                sums, count, started = {}, 0, time.monotonic()
+        self.place.wait()
 
-    def _train_step(self, batch: Batch) -> dict[str, float]:
+    def _batches(self) -> Iterator[Batch]:
+        """Batches of the steps that are left."""
+        left = self.settings.steps - self.step
+        if left > 0:
+            place = self.place
+            pin = place.device.type == "cuda"
+            loader = batches(self.task, self.step, self.folder / "patients", rank=place.rank, pin=pin)
+            for _, batch in zip(range(left), loader, strict=False):
+                yield batch
+
+    def _train_step(self, trained: torch.nn.Module, batch: Batch) -> dict[str, float]:
         self.net.train()
-        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+        device = self.place.device
+        batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            terms, scores = self.task.losses(self._trained, batch)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._is_bfloat16):
+            terms, scores = self.task.losses(trained, batch)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 12.0)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         self.average.update_parameters(self.net)
         main = next(iter(scores))
-        return {**{k: float(v.detach()) for k, v in terms.items()}, main: scores[main][0] / max(scores[main][1], 1.0)}
+        return {**{k: float(v.detach()) for k, v in terms.items()}, main: _ratio(scores[main])}
 
-    def _log(self, line: dict[str, Any]) -> None:
-        path = self.folder / "curves.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(line))
-            if new:
-                writer.writeheader()
-            writer.writerow({k: round(v, 5) for k, v in line.items()})
+    @property
+    def _is_bfloat16(self) -> bool:
+        precision = self.settings.precision
+        return precision == "bf16" or (precision == "auto" and self.place.device.type == "cuda")
+
+    def _keep_best(self) -> None:
+        """Score the running average, and keep it where it is the best so far."""
+        if self.place.is_first:
+            scores = self.validate()
+            self.record.add("validation", self.step, scores)
+            main = next(iter(scores.values()))
+            if self.best is None or main > self.best:
+                self.best = main
+                state = {"weights": self.average.module.state_dict(), "step": self.step, "scores": scores}
+                _save(state, self.folder / BEST)
+        self.place.wait()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Scores of the running average on the held-out examples."""
         self.average.eval()
         totals: dict[str, np.ndarray] = {}
-        for example in self.task.held_out():
-            batch = {k: v[None].to(self.device) for k, v in example.items()}
-            _, scores = self.task.losses(self.average, batch)
-            for name, pair in scores.items():
-                totals[name] = totals.get(name, np.zeros(2)) + pair
-        return {name: float(v[0] / max(v[1], 1.0)) for name, v in totals.items()}
+        for prefix, examples in self.task.held_out().items():
+            for example in examples:
+                batch = {k: v[None].to(self.place.device) for k, v in example.items()}
+                _, scores = self.task.losses(self.average, batch)
+                for name, pair in scores.items():
+                    totals[prefix + name] = totals.get(prefix + name, np.zeros(2)) + pair
+        return {name: _ratio((total[0], total[1])) for name, total in totals.items()}
 
-    def export(self, bundle: Path, scores: dict[str, float]) -> None:
-        """Put the running average into a bundle, with the schedule and the held-out scores in its metadata.
 
-        Raises:
-            BundleError: the bundle has no metadata to add to.
-        """
-        s = self.settings
-        facts = {
-            **self.task.facts(),
-            "steps": self.step,
-            "batch": s.batch,
-            "seed": s.seed,
-            "held_out": {name: round(value, 4) for name, value in scores.items()},
-        }
-        write_network(bundle, self.task.name, self.average.module.state_dict(), facts)
+def _ratio(pair: tuple[float, float]) -> float:
+    return float(pair[0] / max(pair[1], 1.0))
+
+
+def _mean(started: float, count: int) -> float:
+    return (time.monotonic() - started) / count
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    unfinished = path.with_suffix(".tmp")
+    torch.save(state, unfinished)
+    unfinished.replace(path)

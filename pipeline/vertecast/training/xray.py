@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,9 +22,10 @@ from vertecast.segmentation.projection_network import (
     ProjectionNet,
 )
 from vertecast.segmentation.xray_bundle import XrayBundle
-from vertecast.simulation.pictures import Picture, PictureSettings, pictures
-from vertecast.simulation.projected import FieldSettings
-from vertecast.training.trainer import VALIDATION_SEED, Batch, RunSettings
+from vertecast.simulation.pictures import Picture, PictureSettings, pictures, take_picture
+from vertecast.simulation.projected import FieldSettings, ProjectedPatient, draw_projections
+from vertecast.training.patients import EXAMPLE, Patients
+from vertecast.training.task import VALIDATION_SEED, Batch, RunSettings, Stream
 
 MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 2.0, "metal": 0.5, "ribs": 0.4}
 CEMENT_EMPHASIS: Final = 4.0
@@ -72,14 +74,28 @@ class XrayTask:
         """A network with fresh weights."""
         return ProjectionNet(self.settings.widths)
 
-    def examples(self, seed: int, folder: Path) -> Iterator[Batch]:
-        """Films of simulated patients."""
-        return map(as_tensors, pictures(seed, self.settings.picture_settings(), folder))
+    def prepare(self, folder: Path) -> None:
+        """Nothing: every film is simulated."""
 
-    def held_out(self) -> Iterator[Batch]:
+    def examples(self, stream: Stream) -> Iterator[Batch]:
+        """Films of simulated patients."""
+        settings = self.settings.picture_settings()
+        patients: Patients[ProjectedPatient] = Patients(
+            stream.seed,
+            lambda rng: draw_projections(rng, settings.field, settings.views),
+            keep=max(settings.pool // settings.views, 1),
+            uses=settings.uses * settings.views,
+            folder=stream.folder,
+        )
+        for number in count(stream.first):
+            rng = np.random.default_rng([*stream.seed, EXAMPLE, number])
+            yield as_tensors(take_picture(patients.pick(number, rng), rng, settings))
+
+    def held_out(self) -> dict[str, Iterator[Batch]]:
         """Three films of each held-out patient."""
         few_each = replace(self.settings.picture_settings(), pool=3, views=3, uses=1)
-        return map(as_tensors, islice(pictures(VALIDATION_SEED, few_each), self.settings.validation_examples))
+        films = islice(pictures(VALIDATION_SEED, few_each), self.settings.validation_examples)
+        return {"": map(as_tensors, films)}
 
     def losses(self, net: torch.nn.Module, batch: Batch) -> tuple[dict[str, Tensor], dict[str, tuple[float, float]]]:
         """Parts of the loss, and scores: Dice, error of the points in shares of the body's depth, views right."""

@@ -1,0 +1,153 @@
+"""Training examples of the CT networks, as tensors: crops of simulated patients and of labelled CTs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vertecast.anatomy import Structure
+from vertecast.segmentation.grid import AIR_HU
+from vertecast.simulation.crops import LARGEST_OFFSET_MM, Crop, CropSettings, Patient, draw_patient, scan, take_crop
+from vertecast.training.labelled import LabelledCase
+from vertecast.training.patients import EXAMPLE, Patients
+from vertecast.training.task import VALIDATION_SEED, Batch, Stream
+
+JITTER: Final = 0.3
+"""A crop on a vertebra is moved by up to this share of its edge."""
+
+FULL: Final = 255.0
+"""Value in a kept case of a voxel that is all cement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledPart:
+    """Cases of one source: how often they are taken, and how often seen through another scanner."""
+
+    cases: Sequence[LabelledCase]
+    share: float
+    rescan: float
+
+
+def as_tensors(crop: Crop) -> Batch:
+    """A crop of a simulated patient, of which everything is known."""
+    return {
+        "hu": torch.from_numpy(crop.hu)[None],
+        "allowed": torch.from_numpy(np.left_shift(1, crop.structure).astype(np.uint8)),
+        "cement": torch.from_numpy(crop.cement),
+        "metal": torch.from_numpy(crop.metal).float(),
+        "offset": torch.from_numpy(crop.offset_mm),
+        "offset_weight": torch.from_numpy(crop.offset_weight).float(),
+        "cement_known": torch.tensor(1.0),
+        "metal_known": torch.tensor(1.0),
+    }
+
+
+def examples(
+    stream: Stream, settings: CropSettings, *, simulated_share: float, labelled: Sequence[LabelledPart]
+) -> Iterator[Batch]:
+    """Endless crops; each is of a source drawn by the shares.
+
+    Args:
+        stream: Which examples.
+        settings: What a crop looks like.
+        simulated_share: Of simulated patients, against the shares of the others.
+        labelled: The other sources.
+    """
+    patients: Patients[Patient] = Patients(
+        stream.seed,
+        lambda rng: [draw_patient(rng, settings)],
+        keep=settings.pool,
+        uses=settings.uses,
+        folder=stream.folder,
+    )
+    shares = np.array([simulated_share, *(part.share for part in labelled)])
+    shares /= shares.sum()
+    for number in count(stream.first):
+        rng = np.random.default_rng([*stream.seed, EXAMPLE, number])
+        source = int(rng.choice(len(shares), p=shares))
+        if source == 0:
+            simulated = round(number * float(shares[0]))  # patients age by the examples that are taken of them
+            yield as_tensors(take_crop(patients.pick(simulated, rng), rng, settings))
+        else:
+            part = labelled[source - 1]
+            case = part.cases[int(rng.integers(len(part.cases)))]
+            yield labelled_crop(case, rng, settings, rescan=part.rescan)
+
+
+def held_out(cases: Sequence[LabelledCase], settings: CropSettings, number: int) -> Iterator[Batch]:
+    """Fixed crops of cases that are not learnt from, in turn, as their scanner saw them."""
+    for n in range(number):
+        rng = np.random.default_rng([VALIDATION_SEED, n])
+        yield labelled_crop(cases[n % len(cases)], rng, settings, rescan=0.0)
+
+
+def labelled_crop(case: LabelledCase, rng: np.random.Generator, settings: CropSettings, *, rescan: float) -> Batch:
+    """Cut a crop of a labelled CT at a random place and mirror it at random.
+
+    Beyond the image there is air and background, as where the network is used.
+
+    Args:
+        case: Of which.
+        rng: Chance.
+        settings: Edge of the crop, spacing, share of crops on a vertebra.
+        rescan: Share of the crops seen through another, simulated scanner.
+    """
+    from safetensors import safe_open
+
+    size = settings.crop
+    with safe_open(case.path, framework="np") as file:
+        centers = file.get_tensor("centers_index").astype(np.float32)
+        start = _start(case.shape, centers, rng, settings)
+        box = tuple(slice(int(s), min(int(s) + size, n)) for s, n in zip(start, case.shape, strict=True))
+
+        def part(name: str, fill: float) -> npt.NDArray[Any]:
+            values = file.get_slice(name)[box]
+            pad = [(0, size - n) for n in values.shape]
+            return np.pad(values, pad, constant_values=fill)
+
+        hu = part("hu", AIR_HU).astype(np.float32)
+        allowed = part("allowed", 1 << Structure.BACKGROUND)
+        instance, cement, metal = part("instance", 0), part("cement", 0), part("metal", 0)
+    if rng.random() < rescan:
+        hu = scan(hu, settings.spacing_mm, rng).astype(np.float32)
+    own = np.isin(allowed, (1 << Structure.BODY, 1 << Structure.POSTERIOR)) & (instance > 0)
+    index = np.stack(np.meshgrid(*(np.arange(s, s + size, dtype=np.float32) for s in start), indexing="ij"))
+    ends = np.vstack([np.zeros((1, 3), dtype=np.float32), centers])
+    offset = (np.moveaxis(ends[instance], -1, 0) - index) * np.float32(settings.spacing_mm)
+    offset = np.clip(offset, -LARGEST_OFFSET_MM, LARGEST_OFFSET_MM) * own
+    turn = slice(None)
+    if rng.random() < 0.5:  # the left-right mirror image of a patient is a patient
+        turn = slice(None, None, -1)
+        offset *= np.array([-1, 1, 1], dtype=np.float32)[:, None, None, None]
+
+    def tensor(values: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values[..., turn, :, :]))
+
+    return {
+        "hu": tensor(hu)[None],
+        "allowed": tensor(allowed),
+        "cement": tensor(cement.astype(np.float32) / np.float32(FULL)),
+        "metal": tensor(metal).float(),
+        "offset": tensor(offset.astype(np.float32)),
+        "offset_weight": tensor(own).float(),
+        "cement_known": torch.tensor(float(case.cement_known)),
+        "metal_known": torch.tensor(float(case.metal_known)),
+    }
+
+
+def _start(
+    shape: tuple[int, int, int], centers: npt.NDArray[np.float32], rng: np.random.Generator, settings: CropSettings
+) -> npt.NDArray[np.intp]:
+    """First voxel of a crop: round a body, or anywhere in the image."""
+    most = np.maximum(np.array(shape) - settings.crop, 0)
+    anywhere = rng.integers(0, most + 1)
+    if not len(centers) or rng.random() >= settings.near_spine:
+        return np.asarray(anywhere)
+    center = centers[int(rng.integers(len(centers)))] + rng.uniform(-JITTER, JITTER, 3) * settings.crop
+    return np.asarray(np.clip(np.round(center - settings.crop / 2), 0, most), dtype=np.intp)

@@ -1,0 +1,87 @@
+"""A killed run goes on as if nothing had happened, and several processes train one network."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from tiny_training import TERMS, TINY, assert_same, curves, last_weights
+from vertecast.training import Trainer, load_task
+
+
+def _schedule(folder: Path, **changes: Any) -> Path:
+    path = folder / "schedule.yaml"
+    values = {key: list(v) if isinstance(v, tuple) else v for key, v in {**TINY, **changes}.items()}
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    # Workers draw ahead of the step, and the kill comes after a checkpoint, at a step that no one chose.
+    config = _schedule(tmp_path, steps=24, workers=2, save_every=4, prefetch=2, pool=2, uses=6)
+    script = Path(__file__).parents[2] / "scripts" / "train.py"
+    run = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(config), "--out", str(run)],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "last.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = Trainer(load_task(config, steps=24), run)
+    assert 4 <= resumed.step < 24
+    straight = Trainer(load_task(config), tmp_path / "straight")
+    resumed.run()
+    straight.run()
+    assert_same(last_weights(run), last_weights(tmp_path / "straight"))
+    assert_same(resumed.average.module.state_dict(), straight.average.module.state_dict())
+    without_time = [[{k: v for k, v in row.items() if "second" not in k} for row in curves(p)]
+                    for p in (run, tmp_path / "straight")]  # fmt: skip
+    assert without_time[0] == without_time[1]
+
+
+PROCESS = """
+import sys, torch
+from pathlib import Path
+from vertecast.training import Trainer, joined, load_task
+with joined() as place:
+    trainer = Trainer(load_task(Path(sys.argv[1])), Path(sys.argv[2]), place)
+    seen = []
+    loader = trainer._batches
+    trainer._batches = lambda: (seen.append(float(b["hu"].sum())) or b for b in loader())
+    trainer.run()
+    torch.save({"net": trainer.net.state_dict(), "seen": seen}, Path(sys.argv[2]) / f"rank{place.rank}.pt")
+"""
+
+
+def test_two_processes_train_one_network(tmp_path: Path) -> None:
+    config = _schedule(tmp_path, steps=12, validate_every=6)
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS)
+    run = tmp_path / "run"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*torchrun, str(script), str(config), str(run)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(run / f"rank{n}.pt", weights_only=True) for n in (0, 1))
+    assert_same(first["net"], second["net"])
+    assert not set(first["seen"]) & set(second["seen"]), "each process has examples of its own"
+    rows = curves(run)
+    assert [int(row["step"]) for row in rows] == [6, 12]
+    assert len(curves(run, "validation")) == 2
+    assert sum(float(rows[1][k]) for k in TERMS) < sum(float(rows[0][k]) for k in TERMS)
