@@ -19,6 +19,9 @@ from vertecast.simulation.spine import Spine, Vertebra
 WHOLE_SHARE: Final = 0.75
 """A body of which so much lies in the picture is treated like one that lies in it whole."""
 
+NECK_MM: Final = 65.0
+"""Half of the width that is left of the trunk above the shoulders."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Phantom:
@@ -126,6 +129,13 @@ class _Trunk:
     def _ellipse(self, cx: float, cy: float, rx: Array | float, ry: Array | float) -> npt.NDArray[np.bool_]:
         return np.asarray(((self.x - cx) / rx) ** 2 + ((self.y - cy) / ry) ** 2 < 1)
 
+    def _ellipsoid(
+        self, center: tuple[float, float, float], radii: tuple[float, float, float]
+    ) -> npt.NDArray[np.bool_]:
+        (cx, cy, cz), (rx, ry, rz) = center, radii
+        across = ((self.x - cx) / rx) ** 2 + ((self.y - cy) / ry) ** 2
+        return np.asarray(across + ((self.z - cz) / rz) ** 2 < 1)
+
     def draw(self, rng: np.random.Generator, look: BoneLook) -> None:
         """Skin, fat, muscle, cavity with organs or lungs, vessels, table and arms."""
         hu = self.canvas.hu
@@ -134,11 +144,13 @@ class _Trunk:
         fat = rng.uniform(4, 35)
         center = back - half_depth
         skin = self._ellipse(0, center, half_width, half_depth)
+        skin &= (np.abs(self.x) < NECK_MM) | (self.z < self.top_z_mm + 45 - 0.25 * np.abs(self.x))
         fat_hu, muscle_hu = rng.uniform(-120, -80), rng.uniform(20, 75)
         hu[skin] = fat_hu
-        wall = self._ellipse(0, center, half_width - fat, half_depth - fat)
+        wall = self._ellipse(0, center, half_width - fat, half_depth - fat) & skin
         hu[wall] = muscle_hu
-        cavity = self._ellipse(0, center - 18, half_width - fat - 16, max(half_depth - fat - 22, 40)) & (self.y < 28)
+        cavity = self._ellipse(0, center - 18, half_width - fat - 16, max(half_depth - fat - 22, 40))
+        cavity &= wall & (self.y < 28)
         hu[cavity] = fat_hu + 15
         self._organs(cavity, rng, half_width)
         self._lungs(cavity, rng)
@@ -185,6 +197,7 @@ class _Trunk:
                     value,
                 )
             )
+        blobs += self._gas(rng.spawn(1)[0], half_width)
         for cx, cy, cz, rx, ry, rz, value in blobs:
             part = self._part((cx, cy, cz), (rx, ry, rz))
             if part is None:
@@ -192,6 +205,17 @@ class _Trunk:
             x, y, z = self.x[:, :, part[2]], self.y[:, :, part[2]], self.z[:, :, part[2]]
             rho = ((x[part[0]] - cx) / rx) ** 2 + ((y[:, part[1]] - cy) / ry) ** 2 + ((z - cz) / rz) ** 2
             hu[part][(rho < 1) & cavity[part]] = value
+
+    def _gas(self, rng: np.random.Generator, half_width: float) -> list[tuple[float, ...]]:
+        """Bowel full of bubbles, as `_organs` takes them: chains of small balls below the diaphragm."""
+        bubbles = []
+        for _ in range(int(rng.poisson(1.5))):
+            at = rng.uniform([-half_width, -130, self.chest_z_mm - 260], [half_width, -30, self.chest_z_mm - 20])
+            for _ in range(int(rng.integers(4, 16))):
+                radius = rng.uniform(4, 15)
+                bubbles.append((*at, radius, radius, radius * rng.uniform(0.6, 1.2), rng.uniform(-990, -600)))
+                at = at + rng.normal(0, radius, 3)
+        return bubbles
 
     def _part(self, center: tuple[float, float, float], radii: tuple[float, float, float]) -> Box | None:
         """The slices that hold an ellipsoid, given relative to the column's centre; None when it lies outside."""
@@ -206,14 +230,25 @@ class _Trunk:
         return slices[0], slices[1], slices[2]
 
     def _lungs(self, cavity: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
+        own = rng.spawn(1)[0]
         dome = self.chest_z_mm + rng.uniform(-5, 40)
         level = dome - 0.006 * ((np.abs(self.x) - 75) ** 2) + 60 * np.clip(self.y / 60, -0.8, 0.4) * -1
-        lung = cavity & (self.z > level) & (np.abs(self.x) > 14 + 14 * (self.y < -5))
+        apex = self.top_z_mm + own.uniform(-10, 15) - 0.006 * ((np.abs(self.x) - 40) ** 2)
+        lung = cavity & (self.z > level) & (self.z < apex) & (np.abs(self.x) > self._mediastinum_mm(own))
         lung &= ((np.abs(self.x) - 20) ** 2 + (self.y + 2) ** 2) > rng.uniform(8, 22) ** 2
-        heart = self._ellipse(20, -95, 60, 45) & (self.z < dome + 110)
+        heart = self._ellipsoid((own.uniform(10, 35), own.uniform(-95, -70), dome + own.uniform(20, 55)), (62, 45, 60))
+        heart |= self._ellipsoid((own.uniform(0, 12), -60, dome + own.uniform(100, 140)), (own.uniform(22, 36), 30, 85))
         values = rng.uniform(-920, -700) + 35 * texture(rng, self.canvas.hu.shape)
         self.canvas.hu[lung & ~heart] = values[lung & ~heart]
         self.canvas.hu[cavity & heart & (self.z > level)] = rng.uniform(30, 200)
+
+    def _mediastinum_mm(self, rng: np.random.Generator) -> Array:
+        """Half of the width between the lungs: close to the column behind it, bulging in front, narrow at the breast
+        bone."""
+        along = self.z[0, 0]
+        knots = np.arange(along.min() - 40, along.max() + 80, 40)
+        half = np.where(self.x > 0, *(np.interp(along, knots, rng.uniform(16, 34, len(knots))) for _ in range(2)))
+        return np.asarray(np.where(self.y < -5, half * (1 - 0.8 * np.clip((-self.y - 25) / 80, 0, 1)), 14), np.float32)
 
     def _muscles(self, fat_hu: float, muscle_hu: float, rng: np.random.Generator) -> None:
         hu = self.canvas.hu

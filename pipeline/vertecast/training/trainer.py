@@ -33,6 +33,7 @@ class RunSettings(BaseModel):
     """What every training schedule in ``configs/train/*.yaml`` has.
 
     ``compile`` has torch compile the network first: a quarter faster on CPU for a wait of minutes; it needs g++.
+    ``bfloat16`` multiplies in that format on CPU too, as always on a GPU: a third faster where the processor has AMX.
     ``prefetch`` batches wait in memory for each worker, so that the network need not wait while a patient is drawn.
     """
 
@@ -51,6 +52,7 @@ class RunSettings(BaseModel):
     save_every: int = 100
     validation_examples: int = 24
     compile: bool = False
+    bfloat16: bool = False
 
 
 class Task(Protocol):
@@ -216,7 +218,8 @@ class Trainer:
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        halved = self.settings.bfloat16 or self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=halved):
             terms, scores = self.task.losses(self._trained, batch)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)

@@ -30,6 +30,9 @@ CEMENT_EMPHASIS: Final = 4.0
 LEAK_EMPHASIS: Final = 12.0
 """Weight in the cross entropy of pixels at cement inside the bodies and outside them: cement is one pixel in a hundred,
 and leaked cement one in several thousand."""
+SOUND_EMPHASIS: Final = 2.0
+"""Weight of pixels of bodies without cement: what shines in them is bone that crosses bone, and is not to be called
+cement."""
 CEMENT_SURROUNDINGS_PX: Final = 5
 """Edge of the square round a pixel of cement that has its weight."""
 OFFSET_WEIGHT: Final = 5.0
@@ -152,7 +155,8 @@ def _cement_emphasis(cement: Tensor, body: Tensor) -> Tensor:
     outside = cement * (1 - body)
     size = CEMENT_SURROUNDINGS_PX
     near = functional.max_pool2d(torch.stack([inside, outside], 1), size, stride=1, padding=size // 2)
-    weight: Tensor = 1 + torch.maximum((CEMENT_EMPHASIS - 1) * near[:, 0], (LEAK_EMPHASIS - 1) * near[:, 1])
+    at_cement = torch.maximum((CEMENT_EMPHASIS - 1) * near[:, 0], (LEAK_EMPHASIS - 1) * near[:, 1])
+    weight: Tensor = 1 + torch.maximum(at_cement, (SOUND_EMPHASIS - 1) * body)
     return weight
 
 
