@@ -137,9 +137,9 @@ def score_films(data: Path, out: Path, options: SegmentationOptions) -> int:
     present = {folder: films for folder in FOLDERS if (films := films_in(data / folder.path))}
     if load is None or not present:
         return 0
-    recorder = Recorder(load(options))
+    segmenter = load(options)
     by_folder = {
-        folder: [score_one(folder, film, recorder, out) for film in films] for folder, films in present.items()
+        folder: [score_one(folder, film, segmenter, out) for film in films] for folder, films in present.items()
     }
     scored = {folder: [score for score in scores if score is not None] for folder, scores in by_folder.items()}
     for folder, scores in scored.items():
@@ -151,13 +151,13 @@ def score_films(data: Path, out: Path, options: SegmentationOptions) -> int:
     return len(together)
 
 
-def score_one(folder: FilmFolder, film: Path, segmenter: Recorder, out: Path) -> FilmScore | None:
+def score_one(folder: FilmFolder, film: Path, segmenter: ProjectionSegmenter, out: Path) -> FilmScore | None:
     """Analyse, draw and score one film; None, with a line why, where it cannot be analysed."""
     from vertecast.evaluation.films import read_corners, score_film
 
-    segmenter.last = None
-    result = analyze_film(film, segmenter, out / f"{folder.name}_{film.stem}.png")
-    found = segmenter.last
+    recorder = Recorder(segmenter)
+    result = analyze_film(film, recorder, out / f"{folder.name}_{film.stem}.png")
+    found = recorder.last
     if result is None or found is None:
         print(f"{folder.name} {film.stem}: not analysed", file=sys.stderr)
         return None
@@ -166,7 +166,7 @@ def score_one(folder: FilmFolder, film: Path, segmenter: Recorder, out: Path) ->
     return score_film(film.stem, found.view, found.points_px, corners, claims)
 
 
-def analyze_film(film: Path, segmenter: Recorder, picture: Path) -> StudyResult | None:
+def analyze_film(film: Path, segmenter: ProjectionSegmenter, picture: Path) -> StudyResult | None:
     """Analyse one film and draw what was found on it."""
     from vertecast.config import Config
     from vertecast.dicom.discover import StudyFiles, find_studies
