@@ -72,12 +72,15 @@ def _wide_blur(image: Image, sigma_px: float) -> Image:
 
 
 def _field(shape: tuple[int, ...], rng: np.random.Generator) -> Image:
-    """A smooth random field (rows, columns) with a standard deviation of one: what the phantom lacks."""
-    from scipy import ndimage
+    """A smooth random field (rows, columns) with a standard deviation of about one: what the phantom lacks."""
+    import torch
 
-    coarse = rng.standard_normal((int(rng.integers(3, 9)), int(rng.integers(3, 9))))
-    zoomed = ndimage.zoom(coarse, [n / m for n, m in zip(shape, coarse.shape, strict=True)], order=3)
-    return np.asarray(zoomed[: shape[0], : shape[1]], dtype=np.float32)
+    coarse = rng.standard_normal((int(rng.integers(3, 9)), int(rng.integers(3, 9))), dtype=np.float32)
+    size = (int(shape[0]), int(shape[1]))
+    field = torch.nn.functional.interpolate(
+        torch.from_numpy(coarse)[None, None], size, mode="bicubic", align_corners=True
+    )
+    return np.asarray(field[0, 0].numpy())
 
 
 def develop(log: Image, seen: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:

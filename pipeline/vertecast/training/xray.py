@@ -16,7 +16,6 @@ from vertecast.segmentation.projection_network import (
     MAPS,
     OFFSET_CHANNELS,
     OFFSET_SCALE_PX,
-    PLATE_CHANNELS,
     VIEWS,
     ProjectionNet,
 )
@@ -119,8 +118,10 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
     """The parts of the loss: maps (cross entropy and Dice), points and endplate (L1), view."""
     terms = {}
     body = batch["maps"][:, MAPS.index("body")]
-    for n, name in enumerate(MAPS):
-        logit, target = output[:, n], batch["maps"][:, n]
+    # Split once: the gradient of every slice would be a picture of zeros with all channels.
+    maps, offset, plate = output.split((len(MAPS), batch["offset"].shape[1], batch["plate"].shape[1]), dim=1)
+    for n, (name, logit) in enumerate(zip(MAPS, maps.unbind(1), strict=True)):
+        target = batch["maps"][:, n]
         if name == "ribs":  # asked of bodies alone
             entropy = functional.binary_cross_entropy_with_logits(logit, target, weight=body, reduction="sum")
             terms[name] = MAP_WEIGHTS[name] * entropy / (body.sum() + 100)
@@ -132,14 +133,14 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
         entropy = functional.binary_cross_entropy_with_logits(logit, target, weight=emphasis)
         terms[name] = MAP_WEIGHTS[name] * (entropy + 0.5 * dice)
     sacrum = batch["maps"][:, MAPS.index("sacrum")]
-    for name, channels, weight, where in (
-        ("offset", OFFSET_CHANNELS, OFFSET_WEIGHT, body),
-        ("plate", PLATE_CHANNELS, PLATE_WEIGHT, sacrum),
+    for name, votes, weight, where in (
+        ("offset", offset, OFFSET_WEIGHT, body),
+        ("plate", plate, PLATE_WEIGHT, sacrum),
     ):
         # Only the few pixels near a point can see where it lies, and their votes count most when they are read.
         target = batch[name]
         share = where * _deformity_weight(target) if name == "offset" else where
-        error = ((output[:, channels] - target).abs() * _nearness(target)).mean(1) * share
+        error = ((votes - target).abs() * _nearness(target)).mean(1) * share
         terms[name] = weight * error.sum() / (share.sum() + 50)
     terms["view"] = VIEW_WEIGHT * functional.cross_entropy(view[:, : len(VIEWS)], batch["view"])
     pose = functional.binary_cross_entropy_with_logits(
