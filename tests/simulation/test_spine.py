@@ -109,7 +109,7 @@ def test_two_lungs_lie_beside_the_column_between_diaphragm_and_shoulders(seed: i
     air = (phantom.hu < -550) & (phantom.hu > -990)
     lung = air & (z > last.lps_from_local[2, 3] + 40) & (y < middle[1])  # the table lies behind
     for side in (lung & (x > middle[0]), lung & (x < middle[0])):
-        assert 0.4 < side.sum() * spacing_mm**3 / 1e6 < 4.5, "litres"
+        assert 0.2 < side.sum() * spacing_mm**3 / 1e6 < 3.0, "litres, of the front half"
     top = z[lung & (np.abs(x - middle[0]) < 90)].max() - first.lps_from_local[2, 3]
     assert -60 < top < 20, "the apices lie near T1"
     neck = z > first.lps_from_local[2, 3] + 60
