@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: last.pt, curves.csv")
     parser.add_argument("--steps", type=int, help="train to this many steps instead of the schedule's")
     parser.add_argument("--start", type=Path, help="bundle whose weights a new run begins with, as models/ct_spine")
+    parser.add_argument("--mean-with", type=Path, help="bundle whose weights and the run's are averaged at the end")
     parser.add_argument("--bundle", type=Path, help="bundle that takes the weights at the end, as models/ct_spine")
     parser.add_argument("--export-only", action="store_true", help="no further step: score and write what the run has")
     arguments = parser.parse_args()
@@ -24,6 +25,8 @@ def main() -> None:
         trainer.start_from(arguments.start)
     if not arguments.export_only:
         trainer.run()
+    if arguments.mean_with:
+        trainer.average_with(arguments.mean_with)
     scores = trainer.validate()
     print(scores)
     if arguments.bundle:

@@ -136,6 +136,10 @@ def test_the_xray_network_learns_and_is_exported(tmp_path: Path) -> None:
     again = Trainer(_xray_task(), tmp_path / "again")
     again.start_from(bundle)
     torch.testing.assert_close(again.net.state_dict()["view.bias"], weights["view.bias"])
+    with torch.no_grad():
+        again.average.module.view.bias.add_(2.0)
+    again.average_with(bundle)
+    torch.testing.assert_close(again.average.module.view.bias.detach(), weights["view.bias"] + 1.0)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -157,6 +157,20 @@ class Trainer:
         self.net.load_state_dict(weights)
         self.average.module.load_state_dict(weights)
 
+    def average_with(self, bundle: Path) -> None:
+        """Take the mean of the running average and a bundle's weights: those that the run began with.
+
+        What a short run on other pictures unlearns is kept in good part, and most of what it learns (Wortsman et al.,
+        Robust fine-tuning of zero-shot models, CVPR 2022). For the scores and the export: no further step is made.
+
+        Raises:
+            BundleError: the bundle is damaged, or its network has other widths.
+        """
+        own = self.average.module.state_dict()
+        for name, weights in self.task.weights_of(bundle).items():
+            if weights.is_floating_point():
+                own[name].lerp_(weights.to(self.device), 0.5)
+
     def _restore(self) -> None:
         state = torch.load(self.folder / "last.pt", map_location=self.device, weights_only=True)
         self.net.load_state_dict(state["net"])
