@@ -16,19 +16,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from vertecast.errors import VertecastError
 
 if TYPE_CHECKING:
-    from vertecast.config import SegmentationOptions
     from vertecast.evaluation.phantoms import BodyError, Outline, Pose
-    from vertecast.evaluation.real import RealImage, RealScore
-    from vertecast.images import Grid, ProjectionSegmentation, Radiograph, Segmentation, Volume
-    from vertecast.results import VertebraFinding
-    from vertecast.workflow import ProjectionSegmenter, Segmenter
-
-EXIT_NOTHING: Final = 3
+    from vertecast.images import Grid, Segmentation, Volume
 
 HELD_OUT_SEED: Final = 2_000_000
 """Training draws its patients from seeds below `vertecast.training.task.VALIDATION_SEED`, one million."""
@@ -161,92 +155,6 @@ def score_table(plan: Plan) -> str:
     return projections.text_table(projections.evaluate_projections(*folders))
 
 
-def score_real_images(data: Path, out: Path, options: SegmentationOptions) -> int:
-    """Compare with real images, print and draw; returns the exit status."""
-    from vertecast.engine import shipped_engine
-    from vertecast.evaluation.real import IMAGES, document, text_lines
-
-    present = [image for image in IMAGES if (data / image.path).exists()]
-    if not present:
-        print(f"{data}: holds none of the real images; give their folder with --real", file=sys.stderr)
-        return EXIT_NOTHING
-    segmenter = shipped_engine(options).load(options)
-    scores = []
-    for image in present:
-        score = score_image(image, data, out, segmenter)
-        if score is not None:
-            scores.append(score)
-            print("\n".join(text_lines(score)), flush=True)
-    out.mkdir(parents=True, exist_ok=True)
-    scored = {"images": document(scores), "masks": score_masks(data)}
-    (out / "real.json").write_text(json.dumps(scored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"Pictures: {out.resolve()}")
-    return 0 if len(scores) == len(IMAGES) else 1
-
-
-def score_image(image: RealImage, data: Path, out: Path, segmenter: Segmenter) -> RealScore | None:
-    """Analyse, score and draw one real image; None, with a line why, where it cannot be analysed."""
-    from vertecast.config import Config
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.evaluation.figures import write_overlay
-    from vertecast.evaluation.real import Claims, read_real_truth, score_real
-    from vertecast.segmentation.label_map import LabelMapSegmenter
-    from vertecast.segmentation.label_schemes import label_scheme
-    from vertecast.workflow import analyze_study
-
-    studies = [study for study in find_studies([data / image.path]) if isinstance(study, StudyFiles)]
-    result = analyze_study(studies[0], Config(), segmenter) if studies else None
-    if result is None or result.volume is None or result.labels is None:
-        print(f"{image.name}: not analysed: {result.reason if result else 'no study found'}", file=sys.stderr)
-        return None
-    report = result.report
-    claims = Claims(
-        bodies=[(body.level, body.complete) for body in report.vertebrae],
-        cement=len(report.cement),
-        leaks=len(report.leaks),
-        metal=len(report.hardware),
-    )
-    truth = read_real_truth(image, data)
-    write_overlay(out / f"{image.name}.png", result.volume, result.labels, truth=truth, title=image.name)
-    on_truth: tuple[VertebraFinding, ...] = ()
-    if truth is not None:
-        outlines = LabelMapSegmenter(truth, label_scheme("vertecast"), sha256="")
-        on_truth = analyze_study(studies[0], Config(), outlines).report.vertebrae
-    return score_real(image, claims, result.labels, truth, report.vertebrae, on_truth)
-
-
-def score_masks(data: Path) -> dict[str, dict[str, Any]]:
-    """Measure expert masks that come without their images and print how the grades compare."""
-    from vertecast.config import Config
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.dicom.files import read_label_map
-    from vertecast.evaluation.grades import MASKS, grade_pairs, read_grades, summary, text_lines
-    from vertecast.segmentation.label_map import LabelMapSegmenter
-    from vertecast.segmentation.label_schemes import label_scheme
-    from vertecast.workflow.label_map import analyze_label_map
-
-    scored = {}
-    for mask in MASKS:
-        file = data / mask.labels
-        study = (
-            next((one for one in find_studies([file]) if isinstance(one, StudyFiles)), None) if file.exists() else None
-        )
-        if study is None:
-            continue
-        scheme = label_scheme(mask.scheme)
-        try:
-            segmenter = LabelMapSegmenter(read_label_map(file), scheme, sha256="")
-            expert = read_grades(data / mask.grades, scheme.levels)
-        except VertecastError as error:
-            print(f"{mask.name}: not scored: {error}", file=sys.stderr)
-            continue
-        found = analyze_label_map(study, Config(), segmenter).report.vertebrae
-        grades = grade_pairs(expert, found)
-        print("\n".join(text_lines(mask.name, grades)), flush=True)
-        scored[mask.name] = summary(grades)
-    return scored
-
-
 def score_phantoms(out: Path) -> int:
     """Measure analytic bodies in every pose, print and write the errors; returns the exit status."""
     from vertecast.evaluation.phantoms import poses, text_lines
@@ -304,62 +212,6 @@ def phantom_errors(pose: Pose) -> list[BodyError]:
     return errors
 
 
-@dataclass(slots=True)
-class Recorder:
-    """A segmenter that remembers what it said last."""
-
-    segmenter: ProjectionSegmenter
-    last: ProjectionSegmentation | None = None
-
-    def segment(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation:
-        """Ask the other one."""
-        self.last = self.segmenter.segment(radiograph, depth_px=depth_px)
-        return self.last
-
-
-def score_films(data: Path, out: Path, options: SegmentationOptions) -> int:
-    """Compare bodies on real films with marked corners, print and draw; returns the number of films scored."""
-    from vertecast.engine import shipped_engine
-    from vertecast.evaluation.films import FOLDERS, film_lines, read_corners, score_film, summary
-
-    load = shipped_engine(options).load_projection
-    present = [folder for folder in FOLDERS if (data / folder.path).is_dir()]
-    if load is None or not present:
-        return 0
-    recorder = Recorder(load(options))
-    totals = {}
-    count = 0
-    for folder in present:
-        scores = []
-        for truth in sorted((data / folder.path).glob("*.json")):
-            film = next(path for path in truth.parent.glob(f"{truth.stem}.*") if path.suffix in (".png", ".jpg"))
-            draw_film(film, recorder, out / f"{folder.name}_{truth.stem}.png")
-            if recorder.last is not None:
-                found = recorder.last
-                scores.append(score_film(truth.stem, found.view, found.points_px, read_corners(truth)))
-        print("\n".join(film_lines(folder, scores)), flush=True)
-        totals[folder.name] = summary(folder, scores)
-        count += len(scores)
-    (out / "films.json").write_text(json.dumps(totals, indent=1) + "\n", encoding="utf-8")
-    return count
-
-
-def draw_film(film: Path, segmenter: Recorder, picture: Path) -> None:
-    """Analyse one film and draw what was found on it."""
-    from vertecast.config import Config
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.reports.films import render_films
-    from vertecast.workflow.projection import analyze_projections
-
-    segmenter.last = None
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    for study in find_studies([film]):
-        if isinstance(study, StudyFiles):
-            result = analyze_projections(study, Config(), lambda: segmenter)
-            for one in render_films(result.films, result.report).values():
-                picture.write_bytes(one.png)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -378,12 +230,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.phantoms:
             return score_phantoms(options.out)
         if options.real is not None:
+            from evaluate_real import score_real_folder
+
             from vertecast.config import load_config
 
             bundles = load_config(options.config).segmentation
-            status = score_real_images(options.real, options.out, bundles)
-            score_films(options.real, options.out, bundles)
-            return status
+            return score_real_folder(options.real, options.out, bundles)
         counts: dict[Modality, int | None] = {
             "ct": options.simulate, "film": options.simulate_films, "cine": options.simulate_cines
         }  # fmt: skip

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vertecast.errors import UnreadableError
-from vertecast.evaluation.films import FOLDERS, film_lines, largest_cobb_deg, read_corners, score_film, summary
+from vertecast.evaluation.films import (
+    FOLDERS,
+    film_lines,
+    films_in,
+    largest_cobb_deg,
+    read_corners,
+    score_film,
+    summary,
+    untreated_lines,
+)
 
 
 def _corners(count: int = 3, depth: float = 40.0, height: float = 26.0, step: float = 33.0) -> np.ndarray:
@@ -50,7 +60,26 @@ def test_missed_and_invented_bodies_are_counted() -> None:
     assert (nothing.found, nothing.beyond, nothing.corner_shares) == (0, 0, ())
     totals = summary(FOLDERS[0], [score, nothing])
     assert (totals["marked"], totals["found"], totals["views_right"]) == (6, 1, 1)
-    assert len(list(film_lines(FOLDERS[0], [score, nothing]))) == 3
+    assert "1 of 6 bodies, 1 beyond" in next(film_lines(FOLDERS[0], [score, nothing]))
+
+
+def test_cement_claimed_on_untreated_films_is_counted_with_and_without_corners() -> None:
+    corners, (unmarked,) = _corners(), [folder for folder in FOLDERS if not folder.has_corners]
+    bare = score_film("b", unmarked.view, _six(corners), None, (2, 1))
+    scores = [score_film("a", "lateral", _six(corners), corners, (1, 0)), bare, replace(bare, cement=0, leaks=0)]
+    assert summary(unmarked, scores[1:]) == {"films": 2, "views_right": 2, "cement": 1, "leaks": 1}
+    assert list(film_lines(unmarked, scores[1:])) == [
+        "lumbar_lateral: 2 films, views right 2",
+        "  cement claimed on 1 films, leaks on 1 (there are none)",
+    ]
+    assert list(untreated_lines(scores)) == ["untreated films: cement claimed on 2 of 3, leaks on 1"]
+
+
+def test_films_are_the_pictures_of_a_folder(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.png", "a.json", "README.md"):
+        (tmp_path / name).touch()
+    assert [path.name for path in films_in(tmp_path)] == ["a.png", "b.jpg"]
+    assert films_in(tmp_path / "absent") == []
 
 
 def test_the_largest_cobb_angle_is_between_the_steepest_endplates() -> None:

@@ -92,7 +92,8 @@ def test_absent_real_images_are_said_with_status_3(evaluate: ModuleType, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_real_image_is_scored_and_drawn(evaluate: ModuleType, tmp_path: Path) -> None:
+def test_a_real_image_is_scored_and_drawn(repository: Path, tmp_path: Path) -> None:
+    evaluate = load(repository, "evaluate_real")
     from fakes import BlockSegmenter, spine_image, write_spine
     from vertecast.evaluation.real import RealImage
 

@@ -56,3 +56,12 @@ def test_a_spine_without_heights_has_no_profile(case) -> None:
     none = dict.fromkeys(height_profile.PLACES, NotMeasured(reason="mm do not hold"))
     bare = tuple(replace(v, heights=none) for v in case.report.vertebrae)
     assert height_profile.plot_profiles(replace(case.report, vertebrae=bare)) == ()
+
+
+def test_an_ap_view_has_no_profile(case) -> None:
+    names = {"anterior": "left", "middle": "middle", "posterior": "right"}
+    ap = tuple(
+        replace(v, heights={names[place]: height for place, height in v.heights.items()}) for v in case.report.vertebrae
+    )
+    assert sum(isinstance(v.heights["middle"], Quantity) for v in ap) >= 2
+    assert height_profile.plot_profiles(replace(case.report, vertebrae=ap)) == ()

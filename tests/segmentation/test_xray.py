@@ -16,6 +16,7 @@ from vertecast.segmentation.projection_network import (
     OFFSET_CHANNELS,
     OFFSET_SCALE_PX,
     OUTPUT_CHANNELS,
+    STRIDE,
     UPRIGHT,
     VIEWS,
 )
@@ -123,3 +124,19 @@ def test_one_box_is_no_spine() -> None:
     found = _segmenter(PerfectNet()).segment(_radiograph(_film(boxes=1)))
     assert (found.view, found.count) == (None, 0)
     assert found.body_probability.shape == (300, 280)
+
+
+@pytest.mark.parametrize(
+    ("film", "first"),
+    [((300, 280), (448, 418)), ((1200, 480), (640, 256)), ((480, 1200), (256, 640)), ((3000, 300), (1152, 115))],
+)
+def test_a_long_narrow_film_is_seen_large_enough_at_once(film: tuple[int, int], first: tuple[int, int]) -> None:
+    seen = []
+
+    class Watching(PerfectNet):
+        def forward(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(tuple(image.shape[2:]))
+            return super().forward(image, valid)
+
+    _segmenter(Watching()).segment(_radiograph(np.zeros(film, dtype=np.float32)))
+    assert seen[0] == tuple(n + -n % STRIDE for n in first)

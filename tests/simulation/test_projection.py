@@ -8,13 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertecast import geometry
+from vertecast.anatomy import Structure
 from vertecast.images import Volume
 from vertecast.simulation.film import angiogram
+from vertecast.simulation.integrals import patient_attenuation
 from vertecast.simulation.pictures import PictureSettings, take_picture
 from vertecast.simulation.population import sample_spine
 from vertecast.simulation.projected import FieldSettings, draw_projections
-from vertecast.simulation.projection import WATER_PER_MM, camera, line_integrals, project_volume
+from vertecast.simulation.projection import WATER_PER_MM, attenuation_parts, camera, line_integrals, project_volume
 from vertecast.simulation.silhouette import silhouettes, wall_reach_mm
+from vertecast.simulation.tissue import Phantom
 
 SMALL = FieldSettings(spacing_mm=4.0, shape=(60, 56, 72), pixels=96, treated_rate=1.0, metal_rate=1.0)
 
@@ -93,6 +96,32 @@ def test_the_wall_reaches_as_far_as_the_section() -> None:
     assert wall_reach_mm(shape, [1, 0]) == pytest.approx(shape.width_mm / 2, rel=0.02)
     assert wall_reach_mm(shape, [0, -1]) == pytest.approx(shape.depth_mm / 2, rel=0.02)
     assert shape.posterior_wall_y_mm - 0.1 <= wall_reach_mm(shape, [0, 1]) <= shape.depth_mm / 2
+
+
+def test_spongy_bone_shows_in_the_body_and_pales_in_the_arch() -> None:
+    structures = (Structure.BODY, Structure.POSTERIOR, Structure.BACKGROUND)
+    phantom = Phantom(
+        lps_from_index=np.eye(4),
+        hu=np.full((3, 1, 1), 95.0, dtype=np.float32),
+        structure=np.array(structures, dtype=np.uint8).reshape(3, 1, 1),
+        instance=np.zeros((3, 1, 1), dtype=np.uint8),
+        spine=sample_spine(np.random.default_rng(2)),
+    )
+    soft, bone = patient_attenuation(phantom)[:, :, 0, 0]
+    np.testing.assert_allclose(bone, [0.120, 0.060, 0.0], atol=1e-6)  # 95 HU over marrow of -25 HU
+    np.testing.assert_allclose(soft, [0.975, 0.975, 1.095], atol=1e-6)
+    assert attenuation_parts(phantom.hu)[1].max() == 0, "without labels 95 HU are soft tissue"
+
+
+def test_a_gas_bubble_in_bone_holds_neither_mineral_nor_less_than_nothing() -> None:
+    phantom = Phantom(
+        lps_from_index=np.eye(4),
+        hu=np.full((1, 1, 1), -1020.0, dtype=np.float32),
+        structure=np.full((1, 1, 1), Structure.BODY, dtype=np.uint8),
+        instance=np.zeros((1, 1, 1), dtype=np.uint8),
+        spine=sample_spine(np.random.default_rng(2)),
+    )
+    assert (patient_attenuation(phantom) == 0).all()
 
 
 def test_a_training_picture_holds_its_truth() -> None:

@@ -97,6 +97,27 @@ def test_a_moved_spine_keeps_its_shape() -> None:
     )
 
 
+@pytest.mark.parametrize("seed", [1, 8])
+def test_two_lungs_lie_beside_the_column_between_diaphragm_and_shoulders(seed: int) -> None:
+    spine = sample_spine(np.random.default_rng(seed))
+    first, last = (next(v for v in spine.vertebrae if v.level is level) for level in (Level.T1, Level.T12))
+    spacing_mm, shape = 6.0, (60, 46, 70)
+    middle = (first.lps_from_local[:3, 3] + last.lps_from_local[:3, 3]) / 2 + [0, -45, 20]
+    grid = geometry.scaling_affine([spacing_mm] * 3, middle - spacing_mm * (np.array(shape) - 1) / 2)
+    phantom = draw(spine, grid, shape, np.random.default_rng(seed))
+    x, y, z = np.moveaxis(geometry.apply(grid, np.stack(np.indices(shape), -1)), -1, 0)
+    air = (phantom.hu < -550) & (phantom.hu > -990)
+    front = y < middle[1]  # the table lies behind
+    lung = air & front & (z > last.lps_from_local[2, 3] + 40)
+    for side in (lung & (x > middle[0]), lung & (x < middle[0])):
+        assert 0.2 < side.sum() * spacing_mm**3 / 1e6 < 3.0, "litres, of the front half"
+    top = z[lung & (np.abs(x - middle[0]) < 90)].max() - first.lps_from_local[2, 3]
+    assert -60 < top < 20, "the apices lie near T1"
+    neck = z > first.lps_from_local[2, 3] + 60
+    trunk = (phantom.hu > -500) & front
+    assert np.abs(x[neck & trunk & (np.abs(x - middle[0]) < 120)] - middle[0]).max() < 100, "a neck is narrower"
+
+
 def test_a_drawing_holds_the_volume_and_the_side_of_its_spine() -> None:
     spine = sample_spine(np.random.default_rng(21), fracture_rate=0.0)
     n = next(i for i, v in enumerate(spine.vertebrae) if v.level is Level.L2)

@@ -101,7 +101,7 @@ def plot_profiles(report: StudyReport) -> tuple[HeightProfile, ...]:
     """A profile of every series in which two bodies or more have heights in mm, seen from the side."""
     profiles = []
     for uid, group in groupby(report.vertebrae, key=lambda vertebra: vertebra.series_instance_uid):
-        vertebrae = [vertebra for vertebra in group if _heights(vertebra)]
+        vertebrae = [vertebra for vertebra in group if _is_from_the_side(vertebra) and _heights(vertebra)]
         if len(vertebrae) >= 2:
             profiles.append(_profile(vertebrae, wording.series_number(report, uid)))
     return tuple(profiles)
@@ -182,6 +182,11 @@ def _column(
         ranges=tuple(ranges),
         marks=tuple(marks),
     )
+
+
+def _is_from_the_side(vertebra: VertebraFinding) -> bool:
+    """An AP view has left and right heights in place of the anterior and the posterior one."""
+    return all(place in vertebra.heights for place in PLACES)
 
 
 def _heights(vertebra: VertebraFinding) -> dict[SagittalPlace, Quantity]:

@@ -22,6 +22,10 @@ Array = npt.NDArray[np.float32]
 FIRST_LONG_SIDE_PX: Final = 448
 """Long side of the picture at first sight: a body of a lumbar film is then 30 to 45 pixels deep."""
 
+FIRST_SHORT_SIDE_PX: Final = 256
+"""Least short side at first sight, the edge of a training picture: on a long, narrow film of the whole spine bodies
+would else be a dozen pixels high."""
+
 LARGEST_LONG_SIDE_PX: Final = 1152
 WANTED_DEPTH_PX: Final = 36.0
 """Depth of a body in the picture that is measured on, in the middle of what the network was trained on."""
@@ -81,8 +85,9 @@ class XraySegmenter:
         if radiograph.spacing is not None:
             aspect = radiograph.spacing.row_mm / radiograph.spacing.column_mm
         rows, columns = radiograph.shape
-        largest = LARGEST_LONG_SIDE_PX / max(rows * aspect, columns)
-        scale = FIRST_LONG_SIDE_PX / max(rows * aspect, columns)
+        short, long = sorted((rows * aspect, float(columns)))
+        largest = LARGEST_LONG_SIDE_PX / long
+        scale = min(max(FIRST_LONG_SIDE_PX / long, FIRST_SHORT_SIDE_PX / short), largest)
         if depth_px is not None:
             scale = min(WANTED_DEPTH_PX / depth_px, largest)
         seen, bodies = self._look(radiograph, (scale * aspect, scale), mirrored=depth_px is None)

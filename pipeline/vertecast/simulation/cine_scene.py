@@ -17,9 +17,9 @@ from vertecast.simulation.cine_growth import Growth, grow
 from vertecast.simulation.cine_look import Beam
 from vertecast.simulation.cine_tracks import Tracks
 from vertecast.simulation.hardware import needles
-from vertecast.simulation.integrals import deposit_integrals, resampled
+from vertecast.simulation.integrals import deposit_integrals, patient_attenuation, resampled
 from vertecast.simulation.leak_routes import needle_line
-from vertecast.simulation.projection import Camera, FloatImage, attenuation_parts, line_integrals
+from vertecast.simulation.projection import Camera, FloatImage, line_integrals
 from vertecast.simulation.projection_truth import CementShadow, Shown
 from vertecast.simulation.spine import Spine
 from vertecast.simulation.tissue import Phantom
@@ -152,7 +152,7 @@ def project_scene(
 
     look, coarse = cameras
     beam = Beam.sample(rng)
-    soft, bone = attenuation_parts(phantom.hu)
+    soft, bone = patient_attenuation(phantom)
     moving = np.where(np.isin(phantom.structure, MOVING_BONE), bone, 0)
     water, ribs, spine = line_integrals(np.stack([soft, moving, bone - moving]), phantom.lps_from_index, coarse)
     blurred = ndimage.gaussian_filter(spine, SHARPENED_MM / coarse.pixel_mm)

@@ -15,10 +15,10 @@ from vertecast.simulation.cement import Treatment, treat
 from vertecast.simulation.dicom_out import deterministic_uid
 from vertecast.simulation.film import clutter, collimate, develop, expose
 from vertecast.simulation.hardware import Hardware, screws_and_rods
-from vertecast.simulation.integrals import coarse_camera, deposit_integrals, resampled
+from vertecast.simulation.integrals import coarse_camera, deposit_integrals, patient_attenuation, resampled
 from vertecast.simulation.population import sample_spine
 from vertecast.simulation.projected import LUMBAR_RATE, SPINE_BEHIND_MIDDLE_MM
-from vertecast.simulation.projection import Camera, FloatImage, attenuation_parts, camera, line_integrals
+from vertecast.simulation.projection import Camera, FloatImage, camera, line_integrals
 from vertecast.simulation.projection_studies import (
     ProjectionPhase,
     ProjectionStudy,
@@ -217,7 +217,7 @@ def _film(
     coarse = coarse_camera(look, settings.coarse_mm)
     phantom = patient.phantom
     treatments = patient.treatments if phase == "post" else ()
-    soft, bone = _onto(look, coarse, line_integrals(attenuation_parts(phantom.hu), phantom.lps_from_index, coarse))
+    soft, bone = _onto(look, coarse, line_integrals(patient_attenuation(phantom), phantom.lps_from_index, coarse))
     shadows, cement_mm = [], np.zeros(look.shape, dtype=np.float32)
     for treatment in treatments:
         deposits = (treatment.inside, *(leak.deposit for leak in treatment.leaks))

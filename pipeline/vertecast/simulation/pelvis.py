@@ -73,7 +73,7 @@ def draw_pelvis(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Gen
     """Iliac wings, hips and pubis, in LPS from the sacrum's origin; the pelvis leans less than the sacrum."""
     s = spine.size * rng.uniform(0.92, 1.08)
     origin = spine.lps_from_sacrum[:3, 3]
-    u, v = np.meshgrid(np.linspace(0, 1, 36), np.linspace(0, 1, 26), indexing="ij")
+    u, v = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 46), indexing="ij")
     flare = rng.uniform(0.85, 1.15)
     for side in (-1, 1):
         crest = np.stack([46 + 82 * flare * np.sin(u * np.pi / 2), 62 - 132 * u, -18 + 42 * np.sin(np.pi * u**0.8)], -1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -104,15 +104,14 @@ def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: 
     source_from_picture = _framing(patient, rng, size)
     empty = rng.random() < EMPTY_RATE
 
-    def framed(values: npt.NDArray[np.generic], order: int = 1) -> FloatImage:
-        return _warped(values, source_from_picture, size, order)
-
-    soft, bone, cement, metal = (framed(v) for v in (patient.soft, patient.bone, patient.cement, patient.metal))
+    parts = (patient.soft, patient.bone, patient.other_bone, patient.cement, patient.metal, patient.sacrum)
+    soft, bone, others, cement, metal, sacrum, inside = _warped(
+        [*parts, np.ones_like(parts[0])], source_from_picture, size
+    )
     if empty:  # the spine goes, the soft tissue stays
-        others = framed(patient.other_bone) * float(rng.random() < 0.5)
-        bone, cement, metal = others, cement * 0.0, metal * 0.0
+        bone, cement, metal = others * float(rng.random() < 0.5), cement * 0.0, metal * 0.0
     pixel = patient.camera.pixel_mm * float(np.sqrt(abs(np.linalg.det(source_from_picture[:2, :2]))))
-    seen = framed(np.ones(patient.camera.shape, dtype=np.float32)) > 0.5
+    seen = inside > 0.5
     image = develop(expose(soft, bone, cement, metal, pixel_mm=pixel, rng=rng), seen, rng)
     if rng.random() < (ANGIOGRAM_RATE_EMPTY if empty else ANGIOGRAM_RATE):
         image = angiogram(image, rng)
@@ -133,16 +132,16 @@ def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: 
         own = np.stack([placed[:, 0, None] - columns[inside], placed[:, 1, None] - rows[inside]], axis=1)
         offset[:, inside] = own.reshape(12, -1)
     instance *= visible
-    sacrum = (framed(patient.sacrum.astype(np.float32)) > 0.5) & visible & (not empty)
+    shows_sacrum = (sacrum > 0.5) & visible & (not empty)
     plate = _points(patient.sacral_endplate_px, source_from_picture)
     plate = plate[np.argsort(plate[:, 0])]
-    plate_px = np.concatenate([np.stack([x - columns, y - rows]) for x, y in plate]) * sacrum
+    plate_px = np.concatenate([np.stack([x - columns, y - rows]) for x, y in plate]) * shows_sacrum
     return Picture(
         image=image,
         valid=valid | (rng.random() < 0.4),  # often the header says nothing of the collimator
         view=None if empty or not instance.any() else patient.camera.view,
         body=instance > 0,
-        sacrum=sacrum,
+        sacrum=shows_sacrum,
         cement=(cement >= CEMENT_MM) & visible,
         metal=(metal >= METAL_MM) & visible,
         instance=instance,
@@ -202,14 +201,19 @@ def _is_inside(point: FloatArray, rows: int, columns: int) -> bool:
     return bool(0 <= point[0] < columns and 0 <= point[1] < rows)
 
 
-def _warped(values: npt.NDArray[np.generic], source_from_picture: FloatArray, size: int, order: int) -> FloatImage:
-    from scipy import ndimage
+def _warped(values: Sequence[npt.NDArray[np.generic]], source_from_picture: FloatArray, size: int) -> FloatImage:
+    """Pictures (n, size, size) of projections (rows, columns), linear between their pixels, zero outside them."""
+    import torch
 
-    return np.asarray(
-        ndimage.affine_transform(
-            values, source_from_picture[:2, :2], source_from_picture[:2, 2], (size, size), np.float32, order=order
-        )
-    )
+    rows, columns = values[0].shape
+    at = np.indices((size, size)).reshape(2, -1)
+    row, column = source_from_picture[:2, :2] @ at + source_from_picture[:2, 2:]
+    grid = np.stack(
+        [(2 * column + 1) / columns - 1, (2 * row + 1) / rows - 1], axis=-1
+    )  # last axis first, edge to edge
+    stack = torch.from_numpy(np.stack(values, dtype=np.float32))[None]
+    where = torch.from_numpy(grid.reshape(1, size, size, 2).astype(np.float32))
+    return np.asarray(torch.nn.functional.grid_sample(stack, where, align_corners=False)[0].numpy())
 
 
 def _points(points_px: FloatArray, source_from_picture: FloatArray) -> FloatArray:

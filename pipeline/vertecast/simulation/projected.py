@@ -15,8 +15,9 @@ from vertecast.geometry import FloatArray
 from vertecast.images import View
 from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, sample_treated, treat
 from vertecast.simulation.hardware import Hardware, metal_fraction, needles, screws_and_rods
+from vertecast.simulation.integrals import patient_attenuation
 from vertecast.simulation.population import sample_spine
-from vertecast.simulation.projection import Camera, FloatImage, attenuation_parts, camera, line_integrals
+from vertecast.simulation.projection import Camera, FloatImage, camera, line_integrals
 from vertecast.simulation.silhouette import Silhouette, sacral_endplate_px, silhouettes
 from vertecast.simulation.tissue import Phantom, draw
 
@@ -54,7 +55,7 @@ def project_patient(
     phantom: Phantom, treatments: Sequence[Treatment], hardware: Sequence[Hardware], views: Sequence[Camera]
 ) -> list[ProjectedPatient]:
     """Look at a patient, treated or not, with each of the cameras."""
-    attenuation = attenuation_parts(phantom.hu)
+    attenuation = patient_attenuation(phantom)
     beside_spine = np.isin(phantom.structure, (Structure.BACKGROUND, Structure.RIB, Structure.OTHER_BONE))
     extra = [(phantom.structure == Structure.SACRUM).astype(np.float32), attenuation[1] * beside_spine]
     if treatments:
@@ -115,13 +116,16 @@ SPINE_BEHIND_MIDDLE_MM: Final = 50.0
 LUMBAR_RATE: Final = 0.65
 """Share of the patients filmed round the lumbar spine, sacrum and hips in view: the commonest film."""
 
-LONG_FIELD_RATE: Final = 0.3
+FRACTURE_RATE: Final = 0.45
+"""As `sample_spine` takes it: broken bodies are what is asked for, and the hardest to outline."""
+
+LONG_FIELD_RATE: Final = 0.4
 """Share of the patients drawn as a narrow field over the whole spine, as scoliosis is filmed."""
 
 
 def draw_projections(rng: np.random.Generator, settings: FieldSettings, count: int) -> list[ProjectedPatient]:
     """Draw one patient and look at it from ``count`` random directions."""
-    spine = sample_spine(rng)
+    spine = sample_spine(rng, fracture_rate=FRACTURE_RATE)
     shape, spacing = np.array(settings.shape), settings.spacing_mm
     above_sacrum = int(rng.integers(0, 4)) if rng.random() < LUMBAR_RATE else int(rng.integers(4, 9))
     middle = len(spine.vertebrae) - 1 - above_sacrum

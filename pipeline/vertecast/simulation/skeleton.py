@@ -39,6 +39,7 @@ def draw_spine(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Gene
         below = spine.vertebrae[n + 1] if n + 1 < len(spine.vertebrae) else None
         _draw_disc_and_canal(canvas, vertebra, below, lower_frames[n], (disc_hu, canal_hu), next(streams))
     draw_sacrum(canvas, spine, look, next(streams))
+    _draw_collar_bones(canvas, spine, look, rng.spawn(1)[0])
     for n, vertebra in enumerate(spine.vertebrae):
         if vertebra.has_ribs:
             _draw_ribs(canvas, vertebra, n, len(spine.vertebrae), look, next(streams))
@@ -261,6 +262,21 @@ def _draw_ribs(
         box, distance = tube
         hu = bone_hu(distance, look.arch_hu * 0.6, look.cortex_hu, look.cortex_mm * 1.2, canvas.spacing_mm)
         canvas.paint(box, distance, hu, Structure.RIB, n + 1)
+
+
+def _draw_collar_bones(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Generator) -> None:
+    """From the breast bone, at the height of T2 to T4, to the shoulders: on films they cross the ribs beside them."""
+    lift = rng.uniform(-10, 45)
+    for side in (-1, 1):
+        knots = np.array([[15, -85, -15], [55, -95, -8], [105, -65, 0.6 * lift], [150, -25, lift]], dtype=float)
+        knots[:, 0] *= side
+        points = spine.vertebrae[1].lps_from_local[:3, 3] + knots + rng.normal(0, 4, 3)
+        tube = stamp_tube(canvas, _smooth_curve(points, 90), (6.0, 6.0, 5.5))
+        if tube is None:
+            continue
+        box, distance = tube
+        hu = bone_hu(distance, look.arch_hu * 0.6, look.cortex_hu, look.cortex_mm * 1.5, canvas.spacing_mm)
+        canvas.paint(box, distance, hu, Structure.OTHER_BONE)
 
 
 def _smooth_curve(knots: np.ndarray, count: int) -> np.ndarray:

@@ -17,7 +17,6 @@ from vertecast.segmentation.projection_network import (
     MAPS,
     OFFSET_CHANNELS,
     OFFSET_SCALE_PX,
-    PLATE_CHANNELS,
     VIEWS,
     ProjectionNet,
 )
@@ -32,6 +31,9 @@ CEMENT_EMPHASIS: Final = 4.0
 LEAK_EMPHASIS: Final = 12.0
 """Weight in the cross entropy of pixels at cement inside the bodies and outside them: cement is one pixel in a hundred,
 and leaked cement one in several thousand."""
+SOUND_EMPHASIS: Final = 2.0
+"""Weight of pixels of bodies without cement: what shines in them is bone that crosses bone, and is not to be called
+cement."""
 CEMENT_SURROUNDINGS_PX: Final = 5
 """Edge of the square round a pixel of cement that has its weight."""
 OFFSET_WEIGHT: Final = 5.0
@@ -132,8 +134,10 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
     """The parts of the loss: maps (cross entropy and Dice), points and endplate (L1), view."""
     terms = {}
     body = batch["maps"][:, MAPS.index("body")]
-    for n, name in enumerate(MAPS):
-        logit, target = output[:, n], batch["maps"][:, n]
+    # Split once: the gradient of every slice would be a picture of zeros with all channels.
+    maps, offset, plate = output.split((len(MAPS), batch["offset"].shape[1], batch["plate"].shape[1]), dim=1)
+    for n, (name, logit) in enumerate(zip(MAPS, maps.unbind(1), strict=True)):
+        target = batch["maps"][:, n]
         if name == "ribs":  # asked of bodies alone
             entropy = functional.binary_cross_entropy_with_logits(logit, target, weight=body, reduction="sum")
             terms[name] = MAP_WEIGHTS[name] * entropy / (body.sum() + 100)
@@ -145,14 +149,14 @@ def loss_terms(output: Tensor, view: Tensor, batch: Batch) -> dict[str, Tensor]:
         entropy = functional.binary_cross_entropy_with_logits(logit, target, weight=emphasis)
         terms[name] = MAP_WEIGHTS[name] * (entropy + 0.5 * dice)
     sacrum = batch["maps"][:, MAPS.index("sacrum")]
-    for name, channels, weight, where in (
-        ("offset", OFFSET_CHANNELS, OFFSET_WEIGHT, body),
-        ("plate", PLATE_CHANNELS, PLATE_WEIGHT, sacrum),
+    for name, votes, weight, where in (
+        ("offset", offset, OFFSET_WEIGHT, body),
+        ("plate", plate, PLATE_WEIGHT, sacrum),
     ):
         # Only the few pixels near a point can see where it lies, and their votes count most when they are read.
         target = batch[name]
         share = where * _deformity_weight(target) if name == "offset" else where
-        error = ((output[:, channels] - target).abs() * _nearness(target)).mean(1) * share
+        error = ((votes - target).abs() * _nearness(target)).mean(1) * share
         terms[name] = weight * error.sum() / (share.sum() + 50)
     terms["view"] = VIEW_WEIGHT * functional.cross_entropy(view[:, : len(VIEWS)], batch["view"])
     pose = functional.binary_cross_entropy_with_logits(
@@ -168,14 +172,15 @@ def _cement_emphasis(cement: Tensor, body: Tensor) -> Tensor:
     outside = cement * (1 - body)
     size = CEMENT_SURROUNDINGS_PX
     near = functional.max_pool2d(torch.stack([inside, outside], 1), size, stride=1, padding=size // 2)
-    weight: Tensor = 1 + torch.maximum((CEMENT_EMPHASIS - 1) * near[:, 0], (LEAK_EMPHASIS - 1) * near[:, 1])
+    at_cement = torch.maximum((CEMENT_EMPHASIS - 1) * near[:, 0], (LEAK_EMPHASIS - 1) * near[:, 1])
+    weight: Tensor = 1 + torch.maximum(at_cement, (SOUND_EMPHASIS - 1) * body)
     return weight
 
 
 def _nearness(target: Tensor) -> Tensor:
     """Weight of every vote (b, 2n, r, c) by the distance to its point: without it the many far ones decide."""
     points = target.unflatten(1, (-1, 2))
-    distance = torch.linalg.vector_norm(points, dim=2, keepdim=True)
+    distance = torch.hypot(points[:, :, :1], points[:, :, 1:])  # a norm over this axis takes as long as the network
     weight: Tensor = (1 / (NEAR + distance)).expand_as(points).flatten(1, 2)
     return weight
 
@@ -183,7 +188,8 @@ def _nearness(target: Tensor) -> Tensor:
 def _deformity_weight(target: Tensor) -> Tensor:
     """Weight of every pixel (b, r, c) by the heights of the body that its six true votes (b, 12, r, c) outline."""
     points = target.unflatten(1, (2, 3, 2))
-    heights = torch.linalg.vector_norm(points[:, 0] - points[:, 1], dim=2)
+    column, row = (points[:, 0] - points[:, 1]).unbind(2)
+    heights = torch.hypot(column, row)
     is_deformed = heights.amin(1) < DEFORMED_RATIO * heights.amax(1)
     weight: Tensor = 1 + (DEFORMED_WEIGHT - 1) * is_deformed
     return weight
