@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/vertecast analyze data_samples --out $(OUT)
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
+	$(VENV)/bin/python -m pytest --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
