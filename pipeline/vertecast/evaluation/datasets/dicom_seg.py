@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ def find_segs(directory: Path) -> Iterator[Seg]:
             series.setdefault(str(header.SeriesInstanceUID), (path.parent, header))
     patients: dict[str, str] = {}
     for path, header in segs:
-        key = str(header.get("PatientID") or header.StudyInstanceUID)
+        # The ID itself is not kept: patients are told apart by running numbers.
+        key = hashlib.sha256(str(header.get("PatientID") or header.StudyInstanceUID).encode()).hexdigest()
         referenced = header.get("ReferencedSeriesSequence", "SegmentSequence") or [{}]
         image, source = series.get(str(referenced[0].get("SeriesInstanceUID", "")), (None, header))
         yield Seg(
