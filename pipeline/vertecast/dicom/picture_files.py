@@ -31,8 +31,10 @@ def read_picture(source: FileRef) -> tuple[Grey, Coloured, float]:
         UnreadableError: the file is damaged.
         UnsupportedError: it is a colour picture, has several pages or is too large.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageFile, UnidentifiedImageError
 
+    # weasyprint, once it has printed a report in this process, leaves Pillow filling up what a damaged file lacks.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with warnings.catch_warnings(), source.open() as file:
             warnings.simplefilter("ignore")
