@@ -10,9 +10,6 @@ from hypothesis import settings
 
 REPOSITORY = Path(__file__).parents[1]
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # every core has a test process of its own
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 # One core may be busy with something else: no deadline. The same examples on every machine: a red run can be repeated.
 settings.register_profile("vertecast", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("vertecast")
