@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,8 +39,8 @@ def curves(run: Path, name: str = "curves") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def last_weights(run: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(run / "last.pt", weights_only=True)["net"]
+def last_state(run: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True)
     return state
 
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from pydicom import dcmread
 
-from archives import answers, dcmqrscp, free_port, orthanc, running, store, until
+from archives import Rest, answers, dcmqrscp, free_port, orthanc, running, store, until
 from fakes import SECRET_NAME
 from pacs_light import DAMAGED, SLOW_STUDY, light_analysis, study_uid, write_image
 from vertecast.errors import ConfigurationError
@@ -145,9 +145,14 @@ def test_an_archive_that_is_away_loses_nothing_and_holds_up_no_other(tmp_path: P
             assert len([path for path in folder.iterdir() if path.name != "index.dat"]) == 2
 
 
+def _times_stable(rest: Rest) -> int:
+    return sum(one["ChangeType"] == "StableStudy" for one in rest.json("/changes?limit=1000")["Changes"])
+
+
 def test_orthanc_is_watched_without_a_plugin(tmp_path: Path) -> None:
     with orthanc(tmp_path / "o", StableAge=1) as (rest, _):
         rest("/instances", write_image(tmp_path / "0.dcm", study=5).read_bytes())
+        until(lambda: _times_stable(rest) == 1)
         archive = {"name": "orthanc", "kind": "orthanc", "url": rest.url, "poll": {"every_s": 0.5}}
         with serving(tmp_path, archive) as service:
             until(lambda: service.queue.archives.mark("orthanc", "seen") is not None)
@@ -157,13 +162,8 @@ def test_orthanc_is_watched_without_a_plugin(tmp_path: Path) -> None:
             study = service.study(1)
             assert (study.source, study.images) == ("orthanc", 3)
             # The study is stable again with our result in it, which is not new to us.
-            changes = [one for one in rest.json("/changes?limit=1000")["Changes"] if one["ChangeType"] == "StableStudy"]
-            until(
-                lambda: (
-                    sum(one["ChangeType"] == "StableStudy" for one in rest.json("/changes?limit=1000")["Changes"])
-                    > len(changes)
-                )
-            )
+            times = _times_stable(rest)
+            until(lambda: _times_stable(rest) > times)
             time.sleep(1.5)
             assert service.study(1) == study
             assert service.queue.study(study_uid(5)) is None

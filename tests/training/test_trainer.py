@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tiny_training import TERMS, are_equal, assert_same, curves, last_weights, tiny_task
+from tiny_training import TERMS, are_equal, assert_same, curves, last_state, tiny_task
 from vertecast.errors import BundleError, ConfigurationError
 from vertecast.resources import bundle_directory
 from vertecast.segmentation.bundle import Bundle
@@ -25,7 +25,7 @@ def test_a_seeded_run_lowers_the_loss_and_repeats_itself(tmp_path: Path) -> None
     assert [int(row["step"]) for row in rows] == [6, 12, 18]
     total = [sum(float(row[k]) for k in TERMS) for row in rows]
     assert total[-1] < total[0]
-    assert_same(last_weights(tmp_path / "a"), last_weights(tmp_path / "b"))
+    assert_same(last_state(tmp_path / "a")["net"], last_state(tmp_path / "b")["net"])
     assert curves(tmp_path / "a", "validation") == curves(tmp_path / "b", "validation")
     other = Trainer(tiny_task(steps=18, seed=2), tmp_path / "c")
     assert not are_equal(other.net.state_dict(), Trainer(tiny_task(), tmp_path / "d").net.state_dict())
