@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,10 +106,6 @@ class FieldSettings:
 LEAST_BODY_VOXELS: Final = 100
 """A body with fewer voxels is too small on this grid to be treated."""
 
-VIEW_SHARE: Final[dict[View, float]] = {"lateral": 0.6, "ap": 0.3, "oblique": 0.1}
-LONG_VIEW_SHARE: Final[dict[View, float]] = {"lateral": 0.35, "ap": 0.6, "oblique": 0.05}
-"""The whole spine is filmed for its curves, which the view from the front shows."""
-
 SPINE_BEHIND_MIDDLE_MM: Final = 50.0
 """The column lies behind the middle of the trunk, so the drawn field lies before it."""
 
@@ -119,8 +115,52 @@ LUMBAR_RATE: Final = 0.65
 FRACTURE_RATE: Final = 0.45
 """As `sample_spine` takes it: broken bodies are what is asked for, and the hardest to outline."""
 
-LONG_FIELD_RATE: Final = 0.4
-"""Share of the patients drawn as a narrow field over the whole spine, as scoliosis is filmed."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    """One way to draw a part of a patient.
+
+    Attributes:
+        rate: Share of the patients.
+        spacing: Grid, in that of the settings.
+        shape: Voxels (left-right, front-back, up-down), in those of the settings.
+        before_spine_mm: How far its middle lies before the column.
+        views: Share of each view.
+    """
+
+    rate: float
+    spacing: float
+    shape: tuple[float, float, float]
+    before_spine_mm: float
+    views: Mapping[View, float]
+
+
+FIELDS: Final = (
+    # The trunk at the height of the lumbar or thoracic spine.
+    _Field(
+        rate=0.35,
+        spacing=1.0,
+        shape=(1.0, 1.0, 1.0),
+        before_spine_mm=SPINE_BEHIND_MIDDLE_MM,
+        views={"lateral": 0.6, "ap": 0.3, "oblique": 0.1},
+    ),
+    # Narrow, over the whole spine, as scoliosis is filmed: for its curves, which the view from the front shows.
+    _Field(
+        rate=0.3,
+        spacing=1.25,
+        shape=(0.8, 0.8, 1.3),
+        before_spine_mm=SPINE_BEHIND_MIDDLE_MM,
+        views={"lateral": 0.35, "ap": 0.6, "oblique": 0.05},
+    ),
+    # A few bodies, finely: films show endplates as sharp lines, which a coarse grid blurs by a twentieth of a body.
+    _Field(
+        rate=0.35,
+        spacing=0.55,
+        shape=(0.8, 1.0, 0.95),
+        before_spine_mm=25.0,
+        views={"lateral": 0.65, "ap": 0.3, "oblique": 0.05},
+    ),
+)
 
 
 def draw_projections(rng: np.random.Generator, settings: FieldSettings, count: int) -> list[ProjectedPatient]:
@@ -128,28 +168,25 @@ def draw_projections(rng: np.random.Generator, settings: FieldSettings, count: i
     spine = sample_spine(rng, fracture_rate=FRACTURE_RATE)
     shape, spacing = np.array(settings.shape), settings.spacing_mm
     above_sacrum = int(rng.integers(0, 4)) if rng.random() < LUMBAR_RATE else int(rng.integers(4, 9))
-    middle = len(spine.vertebrae) - 1 - above_sacrum
-    is_long = rng.random() < LONG_FIELD_RATE
-    if is_long:
-        shape = np.round(shape * [0.8, 0.8, 1.3]).astype(int)
-        spacing, middle = 1.25 * spacing, len(spine.vertebrae) - 7
+    field = FIELDS[rng.choice(len(FIELDS), p=[one.rate for one in FIELDS])]
+    shape, spacing = np.round(np.multiply(settings.shape, field.shape)).astype(int), field.spacing * settings.spacing_mm
+    is_long = field.shape[2] > 1
+    middle = len(spine.vertebrae) - (7 if is_long else 1 + above_sacrum)
     focus = spine.vertebrae[middle].lps_from_local[:3, 3] + rng.normal(0, 6, 3)
-    center = focus - [0, SPINE_BEHIND_MIDDLE_MM, 0]
+    center = focus - [0, field.before_spine_mm, 0]
     grid = geometry.scaling_affine([spacing] * 3, center - spacing * (shape - 1) / 2)
     size = (int(shape[0]), int(shape[1]), int(shape[2]))
     phantom = draw(spine, grid, size, rng)
     treatments = _treatments(phantom, rng) if rng.random() < settings.treated_rate else []
     hardware = _hardware(phantom, treatments, rng) if rng.random() < settings.metal_rate else []
-    share = LONG_VIEW_SHARE if is_long else VIEW_SHARE
-    names = list(share)
-    views = rng.choice(len(names), size=count, p=list(share.values()))
-    field = (center, spacing * shape)
-    cameras = [_camera(names[n], field, settings.pixels, rng) for n in views]
+    names = list(field.views)
+    views = rng.choice(len(names), size=count, p=list(field.views.values()))
+    cameras = [_camera(names[n], (center, spacing * shape), settings.pixels, rng) for n in views]
     return project_patient(phantom, treatments, hardware, cameras)
 
 
 def _camera(view: View, field: tuple[FloatArray, FloatArray], pixels: int, rng: np.random.Generator) -> Camera:
-    """A camera whose picture stays inside the drawn field, up and down."""
+    """A camera whose picture stays inside the drawn field, whose edges it sees a little from the side."""
     center, size_mm = field
     across = size_mm[0] if view == "ap" else size_mm[1]
     pixel_mm = 0.92 * float(size_mm[2]) / pixels
@@ -160,7 +197,7 @@ def _camera(view: View, field: tuple[FloatArray, FloatArray], pixels: int, rng: 
         angles_deg=(float(turn), float(rng.normal(0, 3)), 0.0),
         source_mm=float(rng.uniform(650, 1800)),
         pixel_mm=pixel_mm,
-        shape=(pixels, round(float(across) / pixel_mm / 2) * 2),
+        shape=(pixels, round(0.88 * float(across) / pixel_mm / 2) * 2),
     )
 
 
