@@ -174,4 +174,5 @@ def test_what_the_simulation_writes_can_be_read(tmp_path: Path) -> None:
     (truth,) = read_truth(tmp_path)
     assert [body.level for body in truth.bodies] == ["T12", "L1", "L2"]
     assert (truth.patient, truth.simulated, set(truth.cement_ml)) == ("3", True, {"L1"})
+    assert truth.groups == {"sex": case.scans[0].phantom.spine.sex, "age": "65 to <80", "kernel": "standard"}
     assert {19, 20, 21, 200} <= set(np.unique(read_labels(truth.labels).labels))

@@ -90,7 +90,7 @@ def test_a_seg_is_found_with_its_ct_and_names_no_patient(folder: Path) -> None:
     (one,) = find_segs(folder)
     assert sorted(one.numbers.values()) == [0, 19, 20, 21, 200]
     assert one.patient == "patient 1"
-    assert one.groups == {"sex": "F", "age": "71", "scanner": "Maker Model 1"}
+    assert one.groups == {"sex": "F", "age": "65 to <80", "scanner": "Maker Model 1"}
     assert one.image is not None
     background = read_background(map_of(folder))
     assert background is not None

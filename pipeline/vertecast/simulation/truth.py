@@ -67,6 +67,11 @@ def truth(case: SimulatedCase, scan: SimulatedScan) -> dict[str, Any]:
         "series_instance_uid": scan.series_instance_uid,
         "phase": scan.phase,
         "acquisition": asdict(scan.settings),
+        "groups": {
+            "sex": scan.phantom.spine.sex,
+            "age": round(scan.phantom.spine.age_years),
+            "kernel": scan.settings.kernel,
+        },
         "vertebrae": [
             _vertebra_truth(v, scan, treated=n in treated) for n, v in enumerate(vertebrae) if _in_view(v, scan)
         ],

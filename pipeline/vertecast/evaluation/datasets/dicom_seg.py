@@ -14,6 +14,7 @@ from vertecast import geometry
 from vertecast.anatomy import METAL_LABEL
 from vertecast.errors import UnreadableError
 from vertecast.evaluation.datasets.schemes import number_of_name
+from vertecast.evaluation.datasets.tables import age_group
 from vertecast.images import Grid, Mask, Volume
 
 _HEADER = ["Modality", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "PatientSex", "PatientAge",
@@ -75,7 +76,7 @@ def _groups(header: Any) -> Iterator[tuple[str, str]]:
         yield "sex", str(header.PatientSex)
     age = str(header.get("PatientAge") or "")
     if age[:-1].isdigit() and age.endswith("Y"):
-        yield "age", str(int(age[:-1]))
+        yield "age", age_group(int(age[:-1]))
     scanner = " ".join(str(header.get(key) or "") for key in ("Manufacturer", "ManufacturerModelName")).strip()
     if scanner and header.get("Modality") == "CT":
         yield "scanner", scanner

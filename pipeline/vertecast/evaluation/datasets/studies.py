@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from vertecast.anatomy import Level
 from vertecast.errors import UnreadableError
+from vertecast.evaluation.datasets.tables import age_group
 from vertecast.evaluation.reported import FoundChange, measured, read_changes, read_timeline
 from vertecast.results import Measured, NotMeasured, Place, Point
 
@@ -229,10 +230,15 @@ def _true_study(path: Path, document: Mapping[str, Any]) -> TrueStudy:
                 for angle in document.get("angles", ())
                 if str(angle["name"]).startswith(LOCAL_KYPHOSIS)
             },
-            groups={str(name): str(value) for name, value in document.get("groups", {}).items()},
+            groups={str(name): _group(name, value) for name, value in document.get("groups", {}).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
+
+
+def _group(name: str, value: object) -> str:
+    """The sub-group of a value; raises `ValueError` where an age is no number."""
+    return age_group(float(str(value))) if name == "age" else str(value)
 
 
 def _true_body(body: Mapping[str, Any]) -> TrueBody:

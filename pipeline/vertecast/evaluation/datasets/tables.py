@@ -75,6 +75,11 @@ def _ranges(name: str, numbers: Mapping[str, float]) -> dict[str, str]:
 AGE_LIMITS: Final = (50.0, 65.0, 80.0)
 
 
+def age_group(years: float) -> str:
+    """The range of an age: "<50", "50 to <65", "65 to <80", "≥80"."""
+    return _range(years, list(AGE_LIMITS))
+
+
 def _range(number: float, limits: list[float]) -> str:
     """The range of a number: "<50", "50 to <65", "≥80"."""
     above = sum(number >= limit for limit in limits)
