@@ -221,3 +221,17 @@ def test_what_came_while_the_service_or_orthanc_was_down_is_announced(tmp_path: 
                 wait_for(lambda: late.queue.study(uid_of(5)), archive.log)
     finally:
         archive.stop()
+
+
+def test_without_automatic_only_the_button_starts_a_study(service: Face, tmp_path: Path) -> None:
+    archive = orthanc_beside(tmp_path, service.options.web.port, Automatic=False)
+    archive.start()
+    try:
+        name = archive.store(images(tmp_path / "a", 6))
+        wait_for(lambda: stable_events(archive) == 1, archive.log)
+        time.sleep(1)  # the announcer tells the service in a few milliseconds where it runs
+        assert service.queue.study(uid_of(6)) is None
+        assert archive.client.ask(f"/vertecast/studies/{name}", {}).json["state"] == "requested"
+        assert service.queue.study(uid_of(6)) is not None
+    finally:
+        archive.stop()
