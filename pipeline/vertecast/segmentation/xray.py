@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from vertecast.images import ProjectionSegmentation, Radiograph, View
 from vertecast.segmentation.column import column_of
+from vertecast.segmentation.film_endplates import onto_edges
 from vertecast.segmentation.votes import Body, find_bodies, sacral_endplate
 from vertecast.segmentation.xray_bundle import XrayBundle
 
@@ -111,7 +112,8 @@ class XraySegmenter:
         if mirrored:
             seen = _mean(seen, _unmirrored(self._run(image[:, ::-1], valid[:, ::-1])))
         bodies = find_bodies(seen.maps["body"], seen.maps["ribs"], seen.offset, valid)
-        return seen, column_of([body for body in bodies if body.confidence >= LEAST_CONFIDENCE])
+        bodies = column_of([body for body in bodies if body.confidence >= LEAST_CONFIDENCE])
+        return seen, onto_edges(bodies, seen.maps["body"])
 
     def _run(self, image: Array, valid: npt.NDArray[np.bool_]) -> _Seen:
         import torch
