@@ -16,8 +16,18 @@ INPUTS = pyproject.toml constraints.txt scripts/install_system.sh
 demo: $(VENV)/.installed
 	$(VENV)/bin/vertecast analyze data_samples --out $(OUT)
 
+# The tests of whole programs and servers wait much, so they run beside the others; their output follows at the end.
+PYTEST = $(VENV)/bin/python -m pytest --cov --cov-report=
+PROGRAMS = tests/pacs tests/reports $(wildcard tests/test_*.py)
+PARTS = $(filter-out $(PROGRAMS) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
+
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest --cov --cov-report=term:skip-covered
+	@rm -f .coverage .coverage.*
+	@COVERAGE_FILE=.coverage.programs $(PYTEST) $(PROGRAMS) >.programs.log 2>&1 & programs=$$!; \
+	COVERAGE_FILE=.coverage.parts $(PYTEST) $(PARTS); parts=$$?; \
+	wait $$programs; programs=$$?; cat .programs.log; rm .programs.log; \
+	$(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report --skip-covered; \
+	test $$parts -eq 0 && test $$programs -eq 0
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
