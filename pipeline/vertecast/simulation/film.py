@@ -23,6 +23,8 @@ SHARPEST: Final = 3.0
 EVENED_RATE: Final = 0.75
 """Share of the pictures in which differences over large distances are made weaker."""
 
+SCATTER_SHARE: Final = 0.1
+"""Blur of what shines behind a collimator, of the picture's longer side."""
 
 HARSH_RATE: Final = 0.15
 """Share of the pictures with a window so narrow that lungs go black and part of the spine white, as on films of the
@@ -247,6 +249,9 @@ def collimate(image: Image, rng: np.random.Generator, *, rate: float = 0.45) -> 
     if open_field.mean() < 0.25:
         return image, np.ones(image.shape, dtype=bool)
     outside = rng.choice([0.0, 1.0, rng.random()], p=[0.6, 0.25, 0.15])
-    leak = rng.uniform(0, 0.15) if rng.random() < 0.5 else 0.0
-    shadow = outside + leak * (image - outside)
+    # What reaches the detector behind the blades was scattered: it brightens, and has no edges.
+    scattered = rng.uniform(0, 0.15) if rng.random() < 0.5 else 0.0
+    shadow = np.full_like(image, outside)
+    if scattered:
+        shadow += scattered * (_wide_blur(image, SCATTER_SHARE * max(image.shape)) - outside)
     return np.where(open_field, image, shadow).astype(np.float32), open_field
