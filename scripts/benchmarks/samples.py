@@ -79,9 +79,11 @@ def copy_study(study: Path, folder: Path, number: int) -> str:
     uid = ""
     for path in sorted(study.iterdir()):
         image = dcmread(path)
-        image.StudyInstanceUID = uid = UID(f"{image.StudyInstanceUID}.{number}")
+        uid = f"{image.StudyInstanceUID}.{number}"
+        image.StudyInstanceUID = uid
         image.SeriesInstanceUID = f"{image.SeriesInstanceUID}.{number}"
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"{image.SOPInstanceUID}.{number}"
+        image.SOPInstanceUID = f"{image.SOPInstanceUID}.{number}"
+        image.file_meta.MediaStorageSOPInstanceUID = UID(image.SOPInstanceUID)
         image.PatientID = f"benchmark-{number}"
         image.save_as(folder / path.name)
     return uid
