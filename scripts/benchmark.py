@@ -54,7 +54,8 @@ def measured(measurement: Callable[[], Sequence[Found]], runs: int) -> dict[str,
         return {**about, "found": to_json(measurement())}
     except Exception as error:  # noqa: BLE001  whatever goes wrong with one subject is told, and the others go on
         traceback.print_exc()
-        return {**about, "failed": str(error) or type(error).__name__}
+        place = traceback.extract_tb(error.__traceback__)[-1].name
+        return {**about, "failed": str(error).strip() or f"{type(error).__name__} in {place}"}
 
 
 def stored(paths: Sequence[Path], about: Mapping[str, Any] | None) -> dict[str, Any]:

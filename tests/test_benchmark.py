@@ -79,8 +79,7 @@ def test_the_table_is_written_between_the_markers_as_often_as_one_likes(
     assert "| frames |  | 31.0/s |  | ≥30/s reached |" in lines
     assert "| never run |  |  |  | ≤25 % not measured |" in lines
     assert "| **service** | failed: no Orthanc in Orthanc \\| anywhere | | | |" in lines
-    assert "Load before: ct 0.25, runtimes 0.25, service 1.5." not in written  # in the order of the subjects
-    assert "Load before: ct 0.25, service 1.5, runtimes 0.25." in written
+    assert "Load before: ct 0.25, service 1.5, runtimes 0.25." in " ".join(written.split())
     assert f"{machine()['cores']} cores" in written
     (missing,) = [line for line in lines if line.startswith("| openvino f32 |")]
     assert missing.endswith("| failed: OpenVINO is not installed |")

@@ -5,6 +5,9 @@ in bfloat16 (autocast), and by OpenVINO in both, each in a process of its own. T
 both, weights loaded: on a machine with other work wall time says nothing. Differences are from torch in float32: of the
 heights and the wedge angle of every body, its volume, the volume of the cement, the Genant grade. The networks for
 films are computed by torch alone.
+
+Loading takes the networks from the bundle, which has been read; OpenVINO in float32 takes them from the user's cache
+where an earlier run has converted them.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +16,14 @@ from benchmarks.runtimes import GRADE, KINDS, gain, verdict
 BEGIN: Final = "<!-- benchmark -->"
 END: Final = "<!-- /benchmark -->"
 LONGEST_REASON: Final = 200
+WIDTH: Final = 120
 
 EXPLAINED: Final = (
     "Time and memory on one machine: seconds hold for it alone, ratios (measuring over network, two workers over one, "
-    "one runtime over another) say more about others. Medians of {runs} runs, of memory the largest; in processes "
-    "that were just started (cold) and in one that has done the same before (warm). Whole analyses, batch and service "
-    "are wall time, the stages processor time and, cold, the first time in a process. {machine}. Load before: {loads}."
+    "one runtime over another) say more about others. Runs of each: {runs}; the median, of memory the largest. "
+    "Cold: in processes that were just started; warm: in one that has done the same before. Whole analyses, batch and "
+    "service are wall time; the stages are processor time and, cold, the first time in a process. {machine}. "
+    "Load before: {loads}."
 )
 
 
@@ -38,7 +41,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     found = {name: from_json(one.get("found", [])) for name, one in subjects.items()}
     loads = ", ".join(f"{name} {one['load_before']:g}" for name, one in subjects.items())
     runs = " or ".join(map(str, sorted({one["runs"] for one in subjects.values()})))
-    lines = [EXPLAINED.format(runs=runs, machine=described(result["machine"]), loads=loads), ""]
+    about = EXPLAINED.format(runs=runs, machine=described(result["machine"]), loads=loads)
+    lines = [textwrap.fill(about, WIDTH, break_on_hyphens=False), ""]
     lines += ["| | cold | warm | memory | aim |", "|---|---|---|---|---|"]
     for name, one in subjects.items():
         if "failed" in one:
