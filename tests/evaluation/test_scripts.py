@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,11 +27,6 @@ def load(repository: Path, name: str) -> ModuleType:
 @pytest.fixture
 def evaluate(repository: Path) -> ModuleType:
     return load(repository, "evaluate")
-
-
-@pytest.fixture
-def benchmark(repository: Path) -> ModuleType:
-    return load(repository, "benchmark")
 
 
 def here(function: Callable[[Any], Any], items: list[Any], _workers: int) -> Iterator[tuple[Any, Any]]:
@@ -113,52 +106,3 @@ def write_labels_of_air(folder: Path, shape: tuple[int, ...]) -> None:
     from fakes import write_values
 
     write_values(folder / "air.nii.gz", np.full(shape, -1000, np.int16))
-
-
-def test_each_process_is_measured_alone(repository: Path) -> None:
-    # In a process of its own: the memory of the one that starts another counts for both.
-    code = """
-import json, sys
-from benchmark import measure
-commands = ["x = b'1' * (300 << 20)", "import time; time.sleep(0.2)"]
-runs = [measure([sys.executable, "-c", command]) for command in commands]
-print(json.dumps([[run.peak_gib, run.wall_s, run.cpu_s] for run in runs]))
-"""
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=repository / "scripts", capture_output=True, text=True, check=True)
-    (large_gib, _, _), (small_gib, wall_s, cpu_s) = json.loads(done.stdout)
-    assert large_gib > 0.29
-    assert small_gib < 0.15
-    assert wall_s >= 0.2
-    assert cpu_s < wall_s
-
-
-def test_a_failed_analysis_is_told_with_its_output(benchmark: ModuleType) -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)exit status 3.*because"):
-        benchmark.measure([sys.executable, "-c", "print('because'); raise SystemExit(3)"])
-
-
-def test_the_benchmark_prints_median_and_machine_and_writes_them(
-    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "1.dcm").write_text("")
-    walls = iter([9.0, 0.2, 0.4, 20.0, 30.0, 24.0])
-    commands: list[list[str]] = []
-
-    def measure(command: list[str]) -> Any:
-        commands.append(list(command))
-        return benchmark.Run(wall_s=next(walls), cpu_s=1.0, peak_gib=4.5 if "analyze" in command else 0.1)
-
-    monkeypatch.setattr(benchmark, "measure", measure)
-    out = tmp_path / "new" / "figures.json"
-    assert benchmark.main(["--study", str(tmp_path / "study"), "--runs", "3", "--out", str(out)]) == 0
-    printed = capsys.readouterr().out
-    assert "24.0 s    ≤25 reached" in printed
-    assert "4.50 GiB  ≤4 missed" in printed
-    assert "0.40 s    ≤0.5 reached" in printed
-    assert "cores" in printed
-    result = json.loads(out.read_text())
-    assert [run["wall_s"] for run in result["analyze"]] == [20.0, 30.0, 24.0]
-    assert result["machine"]["cores"] >= 1
-    assert all(command[1:3] == ["-m", "vertecast"] for command in commands)

@@ -1,0 +1,1 @@
+"""What ``scripts/benchmark.py`` measures, a module for each subject, and how it is written down."""
