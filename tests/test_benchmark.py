@@ -179,13 +179,16 @@ def test_runtimes_are_compared_body_by_body() -> None:
 
 
 def test_the_ratio_of_two_workers_is_that_of_pairs_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    walls = iter([60.0, 30.0, 100.0, 80.0, 90.0, 50.0])
+    # On one core, on all cores, two workers; then again.
+    walls = iter([60.0, 45.0, 30.0, 100.0, 80.0, 80.0, 90.0, 75.0, 50.0])
     monkeypatch.setattr(batch, "analysed", lambda *_, **__: Run(wall_s=next(walls), cpu_s=1.0, peak_gib=2.0))
     (found,) = batch.measure_batch(3)
-    one, two, ratio = found.figures
-    assert (one.text("cold"), two.text("cold")) == ("240/h", "432/h")
+    one_core, one, two, ratio, over_all_cores = found.figures
+    assert (one_core.text("cold"), one.text("cold"), two.text("cold")) == ("240/h", "288/h", "432/h")
     assert ratio.cold == pytest.approx((2.0, 1.25, 1.8))
     assert ratio.verdicts() == ["≥1.6× reached"]
+    assert over_all_cores.cold == pytest.approx((1.5, 1.0, 1.5))
+    assert over_all_cores.verdicts() == []
 
 
 def test_each_process_is_measured_alone(repository: Path) -> None:

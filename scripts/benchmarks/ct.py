@@ -78,10 +78,19 @@ def program() -> list[str]:
     return [sys.executable, "-m", "vertecast"]
 
 
-def analysed(study: Path, *options: str, tree: bool = False) -> Run:
-    """``vertecast analyze`` in a fresh process, into a folder that goes again; raises `RuntimeError` if it fails."""
+def analysed(study: Path, *options: str, tree: bool = False, threads: int | None = None) -> Run:
+    """``vertecast analyze`` in a fresh process, into a folder that goes again; raises `RuntimeError` if it fails.
+
+    Args:
+        study: What is analysed.
+        options: Of the command.
+        tree: As `measure` takes it.
+        threads: For the network, where not the program's own choice.
+    """
+    environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryDirectory() as out:
-        return measure([*program(), "analyze", str(study), "--out", out, *options], tree=tree)
+        command = [*program(), "analyze", str(study), "--out", out, *options]
+        return measure(command, tree=tree, environment=environment)
 
 
 def time_stages(study: Path, runs: int) -> Warm:

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Run:
     peak_gib: float
 
 
-def measure(command: Sequence[str], *, tree: bool = False) -> Run:
+def measure(command: Sequence[str], *, tree: bool = False, environment: Mapping[str, str] | None = None) -> Run:
     """Run a command to its end, its output kept for a failure.
 
     The memory of the calling process is a lower limit of the peak, because the new process starts as its copy: whoever
@@ -41,13 +41,16 @@ def measure(command: Sequence[str], *, tree: bool = False) -> Run:
     Args:
         command: The program and its arguments.
         tree: The memory is that of the process and all its children at once, as `TreeMemory` sees it.
+        environment: Variables of its own, beside those of this process.
 
     Raises:
         RuntimeError: It failed.
     """
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+        )
         with TreeMemory(process.pid) if tree else contextlib.nullcontext() as memory:
             # wait4 gives the use of this process and its own children; RUSAGE_CHILDREN would be that of all so far.
             _, status, usage = os.wait4(process.pid, 0)

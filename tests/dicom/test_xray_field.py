@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phantoms_xray import COLUMNS, ROWS, TOP, film, projection, radiograph, read
+from phantoms_xray import COLUMNS, ROWS, TOP, as_fluoroscopy, film, projection, radiograph, read
 from vertecast.images import Radiograph
 
 
@@ -66,3 +66,22 @@ def test_padding_and_saturation_are_marked(tmp_path: Path) -> None:
     assert image.saturated is not None
     assert image.saturated[60:66, 46:51].all()
     assert image.saturated.sum() == 30
+
+
+def test_blades_that_move_are_followed_in_any_order_of_reading(tmp_path: Path) -> None:
+    row, column = np.ogrid[:ROWS, :COLUMNS]
+
+    def disc(radius: int) -> np.ndarray:
+        return np.asarray((row - 58) ** 2 + (column - 47) ** 2 <= radius**2)
+
+    frames = np.stack([np.where(disc(44 if n < 24 else 28), TOP - film(), 0) for n in range(40)])
+    image = projection(frames, "RF", FrameTime=100)
+    cine = as_fluoroscopy(read(image, tmp_path))
+    assert any("moves" in warning for warning in read(image, tmp_path).warnings)
+    for number in (40, 1, 20, 33):
+        valid = cine.read(number).valid
+        field = disc(44 if number <= 24 else 28)
+        assert not valid[~field].any()
+        assert valid.sum() > 0.9 * field.sum()
+    # Between two frames that are looked at, what either shows is left.
+    assert (cine.read(26).valid >= cine.read(34).valid).all()

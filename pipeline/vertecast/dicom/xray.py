@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,10 @@ SAMPLED_FRAMES: Final = 7
 """Frames of a cine on which its field and polarity are decided."""
 
 SAME_FIELD: Final = 0.9
-"""Fields of the sampled frames that overlap by this share are one; else the blades move and each frame has its own."""
+"""Fields of the sampled frames that overlap by this share are one; else the blades move."""
+
+KEY_FRAMES: Final = 8
+"""Where the blades move, the field is looked for in every so many frames."""
 
 OPEN_FIELD: Final = 0.98
 """A shutter of the header that leaves this share open says nothing, and the picture is asked."""
@@ -109,14 +113,18 @@ def read_cine(file: ProjectionFile, *, spacing_mm: float | None = None) -> Proje
     return read_projection(file, spacing_mm=spacing_mm)
 
 
+_MovingField: TypeAlias = Callable[[int], Valid | None]
+"""From the number of a frame (from 1) to its open field (rows, columns), None without blades."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Reading:
-    """How every frame of a file becomes a radiograph."""
+    """How every frame of a file becomes a radiograph; ``moving_field`` is None where the collimated field is one."""
 
     file: FrameFile
     bone_is_high: bool
     field: Valid | None
-    find_in_each: bool
+    moving_field: _MovingField | None
     spacing: ProjectionSpacing | None
     view: View | None
 
@@ -124,8 +132,8 @@ class _Reading:
         """Frame ``frame`` of the file as frame ``number`` of the cine."""
         values, visible, _ = _values(self.file, frame)
         field = self.field
-        if self.find_in_each:
-            found = find_field(values)
+        if self.moving_field is not None:
+            found = self.moving_field(number)
             field = found if field is None or found is None else field & found
         valid = visible if field is None else visible & field
         intensity, ceiling = values, _largest(self.file.dataset, values)
@@ -205,13 +213,33 @@ def _prepare(
     if letters.any():
         field = ~letters if field is None else field & ~letters
     if moves:
-        notes += ("the collimator moves during the cine; its edge is looked for in every frame",)
+        notes += ("the collimator moves during the cine; its edge is followed",)
     claim = header_polarity(header, file.modality)
     bone_is_high, polarity_notes = decide(claim, float(np.median(scores)))
+    moving = _moving_field(frames, file.frames) if moves else None
     reading = _Reading(
-        file=frames, bone_is_high=bone_is_high, field=field, find_in_each=moves, spacing=spacing, view=view
+        file=frames, bone_is_high=bone_is_high, field=field, moving_field=moving, spacing=spacing, view=view
     )
     return reading, tuple(dict.fromkeys((*notes, *polarity_notes)))
+
+
+def _moving_field(frames: FrameFile, numbers: Sequence[int]) -> _MovingField:
+    """The field of every frame of a cine: what the key frames before and after it show.
+
+    Blades that come and go, or that are seen in one frame and not in the next, hide nothing that is visible; and what a
+    frame shows does not depend on the order in which frames are read.
+    """
+
+    @functools.lru_cache(maxsize=4)
+    def key_field(index: int) -> Valid | None:
+        return find_field(_values(frames, numbers[index])[0])
+
+    def field(number: int) -> Valid | None:
+        first = (number - 1) // KEY_FRAMES * KEY_FRAMES
+        before, after = key_field(first), key_field(min(first + KEY_FRAMES, len(numbers) - 1))
+        return None if before is None or after is None else before | after
+
+    return field
 
 
 def _common_field(fields: Sequence[Valid | None]) -> tuple[Valid | None, bool]:

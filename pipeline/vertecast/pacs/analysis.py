@@ -63,6 +63,9 @@ class Outcome:
     own: tuple[str, ...] = ()
 
 
+NOTHING: Final = Task(images=Path(os.devnull), earlier=(), out=Path(os.devnull))
+"""The task without a study, for which a process gets ready."""
+
 Work: TypeAlias = Callable[[Task], Outcome]
 """What is done with a study in a worker process: `analyze` with its options; can be pickled."""
 
@@ -99,8 +102,8 @@ class Analyst:
         return Outcome(status="failed", reason=WORKER_DIED) if isinstance(outcome, Lost) else outcome
 
     def warm_up(self) -> None:
-        """Start the process and let it import what it needs, before the first study waits for that."""
-        self.run(Task(images=Path(os.devnull), earlier=(), out=Path(os.devnull)))
+        """Start the process and let it load what it needs, before the first study waits for that."""
+        self.run(NOTHING)
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -146,6 +149,8 @@ def analyze(task: Task, *, config: Config, engine: Engine) -> Outcome:
     from vertecast.dicom.discover import StudyFiles, find_studies
     from vertecast.jobs import Job, run_patient
 
+    if task == NOTHING:
+        _get_ready(config, engine)
     if not task.images.is_dir():
         return Outcome(status="skipped", reason=NO_IMAGES)
     found = list(find_studies([task.images]))
@@ -163,6 +168,20 @@ def analyze(task: Task, *, config: Config, engine: Engine) -> Outcome:
     run = run_patient([*_earlier(job, task.earlier, job_of), job])[-1]
     own = [_instance_uid(path) for path in sorted(job.folder.glob("*.dcm"))] if run.status == "analyzed" else []
     return Outcome(status=run.status, reason=run.reason, own=tuple(own))
+
+
+def _get_ready(config: Config, engine: Engine) -> None:
+    """Load the models and what writes: together they take a third of the time of a first study.
+
+    Raises:
+        BundleError: the weights cannot be loaded.
+    """
+    from vertecast.jobs import load_models
+    from vertecast.reports.dicom import objects  # noqa: F401  highdicom
+    from vertecast.reports.printing import can_print
+
+    load_models(engine, config.segmentation)
+    can_print()
 
 
 def _earlier(job: Job, folders: Sequence[Path], job_of: Callable[[StudyFiles], Job]) -> Sequence[Job]:
