@@ -151,12 +151,12 @@ def score_films(data: Path, out: Path, options: SegmentationOptions) -> int:
     return len(together)
 
 
-def score_one(folder: FilmFolder, film: Path, segmenter: ProjectionSegmenter, out: Path | None) -> FilmScore | None:
-    """Analyse, score and, if ``out`` is given, draw one film; None, with a line why, where it cannot be analysed."""
+def score_one(folder: FilmFolder, film: Path, segmenter: ProjectionSegmenter, out: Path) -> FilmScore | None:
+    """Analyse, draw and score one film; None, with a line why, where it cannot be analysed."""
     from vertecast.evaluation.films import read_corners, score_film
 
     recorder = Recorder(segmenter)
-    result = analyze_film(film, recorder, out / f"{folder.name}_{film.stem}.png" if out else None)
+    result = analyze_film(film, recorder, out / f"{folder.name}_{film.stem}.png")
     found = recorder.last
     if result is None or found is None:
         print(f"{folder.name} {film.stem}: not analysed", file=sys.stderr)
@@ -166,20 +166,18 @@ def score_one(folder: FilmFolder, film: Path, segmenter: ProjectionSegmenter, ou
     return score_film(film.stem, found.view, found.points_px, corners, claims)
 
 
-def analyze_film(film: Path, segmenter: ProjectionSegmenter, picture: Path | None) -> StudyResult | None:
-    """Analyse one film and, if a picture is asked for, draw what was found on it."""
+def analyze_film(film: Path, segmenter: ProjectionSegmenter, picture: Path) -> StudyResult | None:
+    """Analyse one film and draw what was found on it."""
     from vertecast.config import Config
     from vertecast.dicom.discover import StudyFiles, find_studies
     from vertecast.reports.films import render_films
     from vertecast.workflow.projection import analyze_projections
 
+    picture.parent.mkdir(parents=True, exist_ok=True)
     result = None
     for study in find_studies([film]):
         if isinstance(study, StudyFiles):
             result = analyze_projections(study, Config(), lambda: segmenter)
-            if picture is None:
-                continue
-            picture.parent.mkdir(parents=True, exist_ok=True)
             for one in render_films(result.films, result.report).values():
                 picture.write_bytes(one.png)
     return result
