@@ -21,7 +21,8 @@ DEPTH_PX = 36.0
 """As the segmenter wants it: the film is not scaled."""
 
 ALONG = DEPTH_PX * np.array([np.cos(0.2), np.sin(0.2)])
-UPPER = np.array([[40.0, 30.0], ALONG + [40.0, 30.0], [38.0, 58.0], ALONG + [38.0, 58.0]])
+LEFT = np.array([[40.0, 30.0], [38.0, 58.0]])
+UPPER = np.stack([LEFT[0], LEFT[0] + ALONG, LEFT[1], LEFT[1] + ALONG])
 CORNERS = np.stack([UPPER + shift for shift in ([0.0, 0.0], [3.0, 45.0], [2.0, 92.0])])
 
 
