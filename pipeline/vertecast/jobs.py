@@ -240,21 +240,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[Done]) -> StudyRun:
         if result.status == "analyzed":
             (job.folder / FINGERPRINT_NAME).unlink(missing_ok=True)
             remove_half_written(job.folder)
-            outputs = write_study(
-                MeasuredStudy(
-                    report=result.report,
-                    volume=result.volume,
-                    labels=result.labels,
-                    height_maps=result.height_maps,
-                    canal=result.canal,
-                    films=result.films,
-                    strips=[film.strip for film in result.films if film.strip is not None],
-                    dicom_images=result.dicom_images,
-                ),
-                job.folder,
-                dicom=job.config.dicom,
-                patient=patient,
-            )
+            outputs = write_study(measured_study(result), job.folder, dicom=job.config.dicom, patient=patient)
             (job.folder / FINGERPRINT_NAME).write_text(fingerprint + "\n", encoding="ascii")
     except BundleError:
         raise
@@ -289,6 +275,20 @@ def _compared(result: StudyResult, job: Job, earlier: Sequence[Done]) -> StudyRe
     if result.report.change is not None and len(patients) > 1:
         result = replace(result, report=replace(result.report, warnings=(*result.report.warnings, OTHER_PATIENT)))
     return result
+
+
+def measured_study(result: StudyResult) -> MeasuredStudy:
+    """What is written of an analysed study."""
+    return MeasuredStudy(
+        report=result.report,
+        volume=result.volume,
+        labels=result.labels,
+        height_maps=result.height_maps,
+        canal=result.canal,
+        films=result.films,
+        strips=[film.strip for film in result.films if film.strip is not None],
+        dicom_images=result.dicom_images,
+    )
 
 
 def load_models(engine: Engine, options: SegmentationOptions) -> None:

@@ -99,17 +99,8 @@ def analyse(folder: Path, *, ct: Segmenter | None = None, film: ProjectionSegmen
 
 def _write(result: StudyResult) -> None:
     """All outputs, into a folder that goes again."""
-    from vertecast.reports.outputs import MeasuredStudy, write_study
+    from vertecast.jobs import measured_study
+    from vertecast.reports.outputs import write_study
 
     with tempfile.TemporaryDirectory() as out:
-        measured = MeasuredStudy(
-            report=result.report,
-            volume=result.volume,
-            labels=result.labels,
-            height_maps=result.height_maps,
-            canal=result.canal,
-            films=result.films,
-            strips=[film.strip for film in result.films if film.strip is not None],
-            dicom_images=result.dicom_images,
-        )
-        write_study(measured, Path(out) / "study")
+        write_study(measured_study(result), Path(out) / "study")

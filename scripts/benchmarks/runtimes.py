@@ -143,7 +143,7 @@ def gain(row: RuntimeRow, reference: RuntimeRow) -> float:
 
 
 def verdict(row: RuntimeRow, rows: Sequence[RuntimeRow]) -> str:
-    """Whether a runtime is an option: it gains enough, no height moves, no grade changes, nothing is missing."""
+    """An option: no height moves, no grade changes, nothing is missing, and it gains enough; or why it is none."""
     if row.failed:
         return f"failed: {row.failed}"
     if row.name == rows[0].name:
@@ -154,7 +154,9 @@ def verdict(row: RuntimeRow, rows: Sequence[RuntimeRow]) -> str:
         and not row.grades_changed
         and not row.not_in_both
     )
-    return "an option" if kept and gain(row, rows[0]) >= LEAST_GAIN else "no option"
+    if not kept:
+        return "changes the measurements"
+    return "an option" if gain(row, rows[0]) >= LEAST_GAIN else f"gains less than {LEAST_GAIN:g} times"
 
 
 def _torch(spec: NetworkSpec) -> Network:

@@ -18,8 +18,12 @@ from vertecast.geometry import FloatArray
 from vertecast.segmentation.votes import Body
 
 EDGE_PROBABILITY: Final = 0.5
+"""The edge lies where the probability of a body passes this value."""
+
 STEP_PX: Final = 0.5
 COLUMNS: Final = 41
+"""Columns across a body in which its edges are looked for, in such steps; between steps they are interpolated."""
+
 REACH_SHARE: Final = 0.35
 """The edge is looked for up to this share of the depth, at least, above and below the middle of the body."""
 
@@ -35,7 +39,8 @@ LEAST_COLUMNS: Final = 5
 ROUGHEST_SHARE: Final = 0.015
 FARTHEST_SHARE: Final = 0.2
 """An edge that leaves its line by more than the first share of the depth (median), or lies farther than the second from
-the votes, is that of a mask which follows no endplate: the votes stay."""
+the votes, is that of a mask which follows no endplate: the votes stay. Chosen on 30 simulated lateral films and on 43
+real ones: without these bounds the largest Cobb angle on real films errs by 22 degrees in place of 8."""
 
 VOTE_SHARE: Final = 0.5
 AGREEMENT_SHARE: Final = 0.05

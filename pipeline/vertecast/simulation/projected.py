@@ -125,6 +125,7 @@ class _Field:
         spacing: Grid, in that of the settings.
         shape: Voxels (left-right, front-back, up-down), in those of the settings.
         before_spine_mm: How far its middle lies before the column.
+        is_whole_spine: It lies round the middle of the whole spine; else round a lumbar or a thoracic body.
         views: Share of each view.
     """
 
@@ -133,6 +134,7 @@ class _Field:
     shape: tuple[float, float, float]
     before_spine_mm: float
     views: Mapping[View, float]
+    is_whole_spine: bool = False
 
 
 FIELDS: Final = (
@@ -151,6 +153,7 @@ FIELDS: Final = (
         shape=(0.8, 0.8, 1.3),
         before_spine_mm=SPINE_BEHIND_MIDDLE_MM,
         views={"lateral": 0.35, "ap": 0.6, "oblique": 0.05},
+        is_whole_spine=True,
     ),
     # A few bodies, finely: films show endplates as sharp lines, which a coarse grid blurs by a twentieth of a body.
     _Field(
@@ -170,8 +173,7 @@ def draw_projections(rng: np.random.Generator, settings: FieldSettings, count: i
     above_sacrum = int(rng.integers(0, 4)) if rng.random() < LUMBAR_RATE else int(rng.integers(4, 9))
     field = FIELDS[rng.choice(len(FIELDS), p=[one.rate for one in FIELDS])]
     shape, spacing = np.round(np.multiply(settings.shape, field.shape)).astype(int), field.spacing * settings.spacing_mm
-    is_long = field.shape[2] > 1
-    middle = len(spine.vertebrae) - (7 if is_long else 1 + above_sacrum)
+    middle = len(spine.vertebrae) - (7 if field.is_whole_spine else 1 + above_sacrum)
     focus = spine.vertebrae[middle].lps_from_local[:3, 3] + rng.normal(0, 6, 3)
     center = focus - [0, field.before_spine_mm, 0]
     grid = geometry.scaling_affine([spacing] * 3, center - spacing * (shape - 1) / 2)
