@@ -1,4 +1,4 @@
-"""The normal dimensions: the same in measuring and in the simulation, without slips of the keyboard."""
+"""The normal dimensions: shaped as spines are, without slips of the keyboard, and printed as they stand."""
 
 from __future__ import annotations
 
@@ -7,34 +7,39 @@ from pathlib import Path
 
 import pytest
 
-from vertecast.anatomy import LUMBAR, NORMAL_ANTERIOR_SHARE, NORMAL_POSTERIOR_MM, THORACIC
+from vertecast.anatomy import CERVICAL, LUMBAR, NORMAL_HEIGHTS_MM, THORACIC, normal_height_mm
 from vertecast.simulation.population import DIMENSIONS
 
-LEVELS = [level.name for level in (*THORACIC, *LUMBAR)]
+LEVELS = [level.name for level in (*CERVICAL[2:], *THORACIC, *LUMBAR)]
 
 
-def test_measuring_and_simulation_share_their_heights() -> None:
-    assert [level.name for level in DIMENSIONS] == LEVELS == list(NORMAL_POSTERIOR_MM) == list(NORMAL_ANTERIOR_SHARE)
-    for level, dimensions in DIMENSIONS.items():
-        assert dimensions.posterior == NORMAL_POSTERIOR_MM[level.name]
-        assert dimensions.anterior_ratio == NORMAL_ANTERIOR_SHARE[level.name]
+def test_both_tables_hold_the_same_levels() -> None:
+    assert [level.name for level in DIMENSIONS] == LEVELS == list(NORMAL_HEIGHTS_MM)
 
 
-def test_posterior_heights_grow_to_l2_and_fall_at_l5() -> None:
-    heights = [NORMAL_POSTERIOR_MM[name] for name in LEVELS]
+def test_posterior_heights_grow_from_c6_to_l3_and_fall_to_l5() -> None:
+    heights = [NORMAL_HEIGHTS_MM[name][2] for name in LEVELS]
     steps = [lower - upper for upper, lower in pairwise(heights)]
-    grown = LEVELS.index("L2")
-    assert all(0.0 <= step <= 1.6 for step in steps[:grown])
-    assert all(abs(step) <= 0.5 for step in steps[grown:-1])
-    assert steps[-1] < 0
+    first, grown = LEVELS.index("C6"), LEVELS.index("L3")
+    assert all(0.0 <= step <= 2.3 for step in steps[first:grown])
+    assert all(step < 0 for step in steps[grown:])
 
 
 def test_bodies_are_lower_in_front_in_the_kyphosis_and_higher_in_the_lordosis() -> None:
-    shares = [NORMAL_ANTERIOR_SHARE[name] for name in LEVELS]
-    lowest = LEVELS.index("T8")
-    assert all(lower <= upper for upper, lower in pairwise(shares[: lowest + 1]))
-    assert all(lower >= upper for upper, lower in pairwise(shares[lowest:]))
-    assert shares[lowest] < 1.0 < shares[-1]
+    shares = {name: anterior / posterior for name, (anterior, _, posterior) in NORMAL_HEIGHTS_MM.items()}
+    assert min(shares, key=shares.__getitem__) == "T7" or shares["T7"] - min(shares.values()) < 0.01
+    assert shares["T7"] < shares["T12"] < shares["L2"] < shares["L4"] < shares["L5"]
+
+
+def test_every_body_is_hollow() -> None:
+    for name, (anterior, middle, posterior) in NORMAL_HEIGHTS_MM.items():
+        assert 0.3 < (anterior + posterior) / 2 - middle < 3.5, name
+
+
+def test_a_level_without_figures_has_no_normal_height() -> None:
+    assert normal_height_mm("V3", "anterior") is None
+    with pytest.raises(ValueError, match="not in tuple"):
+        normal_height_mm("L1", "nowhere")
 
 
 @pytest.mark.parametrize("name", ["width", "depth"])
@@ -45,7 +50,7 @@ def test_bodies_grow_downwards(name: str) -> None:
 
 def test_the_page_lists_what_the_code_holds(repository: Path) -> None:
     page = (repository / "docs" / "reference_dimensions.md").read_text(encoding="utf-8")
-    for name in LEVELS:
-        assert f"| {name} | {NORMAL_POSTERIOR_MM[name]:.1f} | {NORMAL_ANTERIOR_SHARE[name]:.2f} |" in page
+    for name, (anterior, middle, posterior) in NORMAL_HEIGHTS_MM.items():
+        assert f"| {name} | {anterior:.1f} | {middle:.1f} | {posterior:.1f} |" in page
     for level, d in DIMENSIONS.items():
         assert f"| {level.name} | {d.width:g} | {d.depth:g} | {d.canal_width:g} | {d.canal_depth:g} |" in page

@@ -79,9 +79,9 @@ def test_neighbours_never_cross(seed: int) -> None:
         assert gap.min() > -0.6, f"{upper.level.name} over {lower.level.name}"
 
 
-def test_levels_run_from_t1_to_the_sacrum_and_variants_occur() -> None:
+def test_levels_run_from_c3_to_the_sacrum_and_variants_occur() -> None:
     found = {tuple(v.level for v in sample_spine(np.random.default_rng(n)).vertebrae) for n in range(80)}
-    assert all(levels[0] is Level.T1 for levels in found)
+    assert all(levels[0] is Level.C3 for levels in found)
     assert any(Level.L6 in levels for levels in found)
     assert any(Level.T13 in levels for levels in found)
     assert any(Level.L5 not in levels for levels in found)

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from vertecast.anatomy import NEIGHBOUR_SCATTER, NORMAL_ANTERIOR_SHARE, normal_height_mm
+from vertecast.anatomy import NEIGHBOUR_SCATTER, NORMAL_HEIGHTS_MM, normal_height_mm
 from vertecast.results import Deformity, HeightReference, Measured, NotMeasured, Place, Quantity
 
 PLACES: Final[tuple[Place, ...]] = ("anterior", "middle", "posterior")
@@ -126,10 +126,11 @@ def _reference(
 
 
 def _own_reference(body: Heights, name: str) -> _Reference:
-    """The body's own posterior height; in front scaled by the normal shape of its level where that is known."""
+    """The body's own posterior height times the normal shape of its level; of all levels where its own is unknown."""
     posterior, sd = body.value["posterior"], body.sd["posterior"]
-    share = NORMAL_ANTERIOR_SHARE.get(name, 1.0)
-    shares: dict[Place, float] = {"anterior": share, "middle": min((1 + share) / 2, 1.0), "posterior": 1.0}
+    normal = np.array([NORMAL_HEIGHTS_MM[name]] if name in NORMAL_HEIGHTS_MM else list(NORMAL_HEIGHTS_MM.values()))
+    anterior, middle, _ = (normal / normal[:, 2:]).mean(axis=0)
+    shares: dict[Place, float] = {"anterior": float(anterior), "middle": float(middle), "posterior": 1.0}
     return _Reference(
         value={p: posterior * s for p, s in shares.items()},
         sd={p: float(np.hypot(sd, NEIGHBOUR_SCATTER * posterior)) * s for p, s in shares.items()},

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast import geometry
-from vertecast.anatomy import Compartment, Structure
+from vertecast.anatomy import Compartment, Level, Structure
 from vertecast.simulation.canvas import texture
 from vertecast.simulation.cement import Treatment, cement_fraction, leak_fraction, sample_treated, treat, with_cement
 from vertecast.simulation.hardware import Hardware, cage, metal_fraction, needles, screws_and_rods, stent
@@ -23,8 +23,14 @@ from vertecast.simulation.tissue import Phantom, draw
 COARSE_RATE: Final = 0.18
 """Share of the crops seen with large voxels in every direction."""
 
-CUT_RATE: Final = 0.15
+CUT_RATE: Final = 0.3
 """Share of the crops that reach beyond the edge of the image."""
+
+ROUND_FIELD_RATE: Final = 0.06
+"""Share of the crops that reach beyond the circle that the scanner has seen."""
+
+NECK_WEIGHT: Final = 0.4
+"""How often a patient is drawn round a cervical vertebra, against one of the others."""
 
 CEMENT_HU: Final = (750.0, 3200.0)
 """Log-uniform range of the cement's mean: wider than `cement.CEMENT_HU`, and faint cement, the harder, more often."""
@@ -102,7 +108,7 @@ def draw_patient(rng: np.random.Generator, settings: CropSettings) -> Patient:
         turn = turn @ geometry.rotation(axis, angle)
     spine = moved(sample_spine(rng), geometry.affine(turn, [0, 0, 0]))
     frames = [v.lps_from_local for v in spine.vertebrae] + [spine.lps_from_sacrum] * 3
-    weights = np.array([0.5] * 6 + [1.0] * (len(frames) - 6))
+    weights = np.array([NECK_WEIGHT if v.level < Level.T1 else 1.0 for v in spine.vertebrae] + [1.0] * 3)
     pick = int(rng.choice(len(frames), p=weights / weights.sum()))
     shape = np.array(settings.phantom_shape)
     extent = settings.spacing_mm * (shape - 1)
@@ -219,13 +225,20 @@ def scan(hu: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generato
 
 
 def _beyond_view(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Where a crop reaches beyond the edge of the image: on one side of a few crops, else nowhere."""
+    """Where a crop reaches beyond the image, which ends anywhere: on up to three sides, or round a circle."""
     beyond = np.zeros(shape, dtype=bool)
     if rng.random() < CUT_RATE:
-        n, side = int(rng.integers(4, shape[0] // 2)), int(rng.integers(0, 6))
-        cut = [slice(None)] * 3
-        cut[side // 2] = slice(0, n) if side % 2 else slice(-n, None)
-        beyond[tuple(cut)] = True
+        for side in rng.choice(6, size=int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])), replace=False):
+            n = int(rng.integers(4, shape[side // 2] // 2))
+            cut = [slice(None)] * 3
+            cut[side // 2] = slice(0, n) if side % 2 else slice(-n, None)
+            beyond[tuple(cut)] = True
+    if rng.random() < ROUND_FIELD_RATE:
+        radius = shape[0] * rng.uniform(0.5, 1.2)
+        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.75, 1.1) * radius
+        i, j = np.ogrid[: shape[0], : shape[1]]
+        center = np.array(shape[:2]) / 2 + away * np.array([np.cos(angle), np.sin(angle)])
+        beyond[np.hypot(i - center[0], j - center[1]) > radius] = True
     return beyond
 
 

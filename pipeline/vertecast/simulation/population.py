@@ -8,60 +8,108 @@ from typing import Final
 import numpy as np
 
 from vertecast import geometry
-from vertecast.anatomy import LUMBAR, THORACIC, Level
-from vertecast.simulation.spine import BodyShape, Spine, Vertebra
+from vertecast.anatomy import CERVICAL, LUMBAR, NORMAL_HEIGHTS_MM, THORACIC, Level
+from vertecast.simulation.spine import BodyShape, Spine, Vertebra, rim_heights_mm
 
 
 @dataclass(frozen=True, slots=True)
 class LevelDimensions:
-    """Mean adult dimensions of one level in mm, rounded.
+    """Mean adult dimensions of one level in mm, and how the column bends there.
 
-    Bodies, canal and pedicles after Panjabi et al., Spine 1991;16:888-901 (thoracic) and Spine 1992;17:299-306
-    (lumbar); anterior heights from the posterior ones by the ratios of Berry et al., Spine 1987;12:362-367 and of
-    Evans et al., Bone 1993;14:S45-S51; disc heights after Kunkel et al., J Anat 2011;219:375-387 (thoracic) and
-    Zhou et al., Eur Spine J 2000;9:242-248 (lumbar), below each level. The table was written from general knowledge of
-    these papers and not compared with them row by row: good enough to draw patients from, not to be quoted. Spans and
-    lengths of the processes are round figures of the same kind.
+    Heights are the normal ones of `anatomy.NORMAL_HEIGHTS_MM`. Gaps and bends are those of 2,116 real columns (VID:
+    hand-checked centres of bodies on CT; Buergin, Prevost, Stollenga, CC BY-SA 4.0). Widths and depths are those of
+    Panjabi et al., Spine 1991;16:888-901 (thoracic), 1992;17:299-306 (lumbar) and 1991;16:861-869 (cervical), a tenth
+    larger, which fits the distances from bodies to pedicles of the same columns; canal and pedicles after the same
+    papers, the canal narrowed until the two pedicles lie apart as in VID. What comes from these papers was written from
+    general knowledge and not compared with them row by row; spans and lengths of the processes are round figures of the
+    same kind.
+
+    Attributes:
+        width, depth: Of the body at its endplates.
+        canal_width, canal_depth, pedicle_width, pedicle_height: Of the arch.
+        gap: From the body's centre to that of the next one below; of L5, to the middle of S1's endplate.
+        bend_deg, bend_sd_deg: Direction to the next body below less that from the one above, in the sagittal plane;
+            positive: lordotic.
+        transverse_span, spinous_length: Of the processes, from tip to tip and from the canal's middle.
     """
 
     width: float
     depth: float
-    posterior: float
-    anterior_ratio: float
     canal_width: float
     canal_depth: float
     pedicle_width: float
     pedicle_height: float
-    disc: float
+    gap: float
+    bend_deg: float
+    bend_sd_deg: float
     transverse_span: float
     spinous_length: float
 
 
+CERVICAL_DRAWN: Final = CERVICAL[2:]
+"""C3 to C7; the two above are other bones here: they have no body like the others."""
+
 DIMENSIONS: Final[dict[Level, LevelDimensions]] = dict(
     zip(
-        (*THORACIC, *LUMBAR),
+        (*CERVICAL_DRAWN, *THORACIC, *LUMBAR),
         (
-            LevelDimensions(25, 18, 14.1, 0.99, 21.8, 16.4, 8.2, 9.6, 4.0, 75, 45),
-            LevelDimensions(25, 20, 15.6, 0.98, 19.5, 15.8, 8.2, 11.4, 3.5, 69, 46),
-            LevelDimensions(25, 22, 15.7, 0.97, 18.3, 16.0, 6.8, 11.9, 3.4, 61, 46),
-            LevelDimensions(25, 23, 16.2, 0.96, 17.0, 15.9, 6.3, 12.1, 3.4, 60, 47),
-            LevelDimensions(25, 24, 16.2, 0.96, 17.0, 15.9, 6.0, 11.9, 3.6, 61, 50),
-            LevelDimensions(26, 26, 17.4, 0.95, 17.0, 15.9, 6.0, 12.2, 4.0, 62, 52),
-            LevelDimensions(28, 27, 18.2, 0.94, 17.2, 15.9, 6.0, 12.1, 4.3, 61, 53),
-            LevelDimensions(29, 28, 18.7, 0.94, 17.5, 15.8, 6.7, 12.5, 4.6, 60, 53),
-            LevelDimensions(31, 29, 19.3, 0.95, 17.8, 15.7, 7.7, 13.9, 5.0, 60, 53),
-            LevelDimensions(32, 30, 20.2, 0.95, 18.1, 15.7, 9.0, 14.9, 5.5, 58, 52),
-            LevelDimensions(35, 32, 21.3, 0.95, 19.4, 16.1, 9.8, 17.4, 6.0, 52, 51),
-            LevelDimensions(39, 33, 22.7, 0.96, 22.2, 17.2, 8.7, 16.7, 6.8, 47, 51),
-            LevelDimensions(42, 34, 23.8, 0.97, 23.7, 19.0, 8.6, 15.9, 8.0, 71, 66),
-            LevelDimensions(43, 34.5, 24.3, 0.99, 23.8, 18.2, 8.3, 15.0, 9.3, 76, 70),
-            LevelDimensions(44, 35, 23.8, 1.02, 24.3, 17.5, 10.2, 14.4, 10.3, 86, 71),
-            LevelDimensions(47, 35.5, 24.1, 1.04, 25.4, 18.6, 14.1, 15.5, 11.0, 79, 66),
-            LevelDimensions(47, 35, 22.9, 1.15, 27.1, 19.7, 18.6, 19.6, 10.0, 93, 56),
+            LevelDimensions(18, 16.5, 22.9, 15.5, 5.6, 7.4, 17.79, 4.1, 6.6, 52, 30),
+            LevelDimensions(18.5, 16.5, 24.2, 15.4, 5.4, 7.4, 17.18, 2.8, 6.1, 53, 31),
+            LevelDimensions(19, 17.5, 24.4, 15.4, 5.6, 7.0, 16.87, 0.9, 7.0, 55, 30),
+            LevelDimensions(20.5, 18.5, 24.8, 15.3, 6.0, 7.3, 17.89, 5.4, 7.5, 58, 36),
+            LevelDimensions(24, 18.5, 24.0, 15.4, 6.6, 7.6, 19.99, 6.2, 7.0, 66, 50),
+            LevelDimensions(27.5, 20, 21.0, 16.0, 8.1, 9.8, 20.92, 0.2, 6.5, 77, 48),
+            LevelDimensions(27.5, 22, 17.6, 15.6, 7.6, 11.5, 21.14, -2.0, 5.0, 72, 50),
+            LevelDimensions(27.5, 24, 16.2, 15.6, 6.6, 12.0, 21.02, -4.7, 4.2, 65, 50),
+            LevelDimensions(27.5, 25, 15.6, 15.6, 6.0, 12.2, 21.63, -5.0, 3.1, 63, 51),
+            LevelDimensions(28, 26.5, 15.6, 15.6, 5.8, 12.2, 22.07, -5.4, 3.3, 64, 54),
+            LevelDimensions(29, 28.5, 15.9, 15.7, 5.8, 12.5, 22.55, -6.7, 4.0, 65, 56),
+            LevelDimensions(31, 30, 16.3, 15.8, 5.8, 12.6, 23.30, -5.7, 4.0, 65, 57),
+            LevelDimensions(32, 31, 16.4, 15.8, 6.3, 13.0, 23.96, -2.6, 4.1, 64, 57),
+            LevelDimensions(34, 32, 16.4, 15.8, 6.9, 14.4, 25.37, -1.2, 4.7, 64, 57),
+            LevelDimensions(35, 33, 16.8, 15.9, 7.8, 15.6, 27.26, -0.9, 4.8, 61, 56),
+            LevelDimensions(38.5, 35, 18.2, 16.2, 8.8, 17.6, 29.65, -0.6, 4.3, 55, 54),
+            LevelDimensions(42.5, 36, 20.9, 17.2, 8.5, 17.0, 32.29, -0.5, 4.3, 50, 54),
+            LevelDimensions(45, 36.5, 21.7, 18.4, 8.2, 16.5, 34.53, -1.1, 4.2, 74, 68),
+            LevelDimensions(46.5, 37, 22.1, 17.9, 8.3, 16.0, 35.78, 2.6, 4.4, 80, 72),
+            LevelDimensions(48, 37.5, 23.0, 17.4, 9.9, 15.5, 36.51, 7.5, 4.7, 89, 73),
+            LevelDimensions(51, 38, 24.0, 18.0, 12.7, 16.0, 36.26, 13.1, 5.7, 82, 68),
+            LevelDimensions(52, 37.5, 28.5, 19.2, 19.0, 19.6, 22.5, 20.0, 6.0, 95, 58),
         ),
         strict=True,
     )
 )
+
+SIZE_BY_SEX: Final = {"F": 0.955, "M": 1.045}
+SIZE_SD: Final = 0.04
+HEIGHT_ASPECT_SD: Final = 0.02
+SECTION_ASPECT_SD: Final = 0.05
+"""Scatter of sizes between patients: together, with sex, 0.063 (SD of the logarithm), as of the gaps of VID."""
+
+LEVEL_HEIGHT_SD: Final = 0.04
+DISC_SD: Final = 0.22
+"""Scatter within a patient of a level's height and of a disc's (SD of the logarithm): with them neighbouring centres
+lie apart as variably as in VID, where a gap scatters by 0.047 about what the patient's size asks for."""
+
+COLLAPSED_DISC_RATE: Final = 0.12
+LEAST_DISC_MM: Final = 0.8
+"""Share of discs, in old age, that have lost most of their height; bone is then nearly on bone."""
+
+LEAN_KEPT: Final = 0.85
+LEAN_SD_DEG: Final = 7.0
+"""Share of a line's own lean that the next line below keeps, and the SD of leans. In VID the line from one body to the
+next leans by 6 to 9 degrees (SD) about the mean of its level, whichever level, and seven bends together scatter no
+more than three do: a column that leaves its course comes back to it."""
+
+WEDGE_OF_BEND: Final = 0.35
+"""Share of a patient's own bend at a level that the body itself takes; the discs take the rest. A choice."""
+
+L1_LEAN_DEG: Final = -16.0
+"""Mean lean of the line from L1 to L2: backwards (VID)."""
+
+SACRAL_TURN_DEG: Final = (12.0, 4.0)
+"""From the line L5-S1 to the normal of S1's endplate. A choice that gives a sacral slope of about 40 degrees, as
+Roussouly et al., Spine 2005;30:346-353, found."""
 
 SCOLIOSIS_RATE: Final = 0.3
 """Share of the spines that curve to the side by more than a little; a choice, so that a network learns such curves."""
@@ -83,35 +131,55 @@ def _levels(rng: np.random.Generator) -> tuple[Level, ...]:
     thoracic: tuple[Level, ...] = THORACIC
     if rng.random() < VARIANT_PROBABILITY:
         thoracic = (*THORACIC, Level.T13)
-    return (*thoracic, *lumbar)
+    return (*CERVICAL_DRAWN, *thoracic, *lumbar)
+
+
+_SUBSTITUTES: Final = {Level.T13: Level.T12, Level.L6: Level.L5}
 
 
 def dimensions(level: Level) -> LevelDimensions:
     """Mean dimensions of a level; T13 is built like T12, L6 like L5."""
-    substitute = {Level.T13: Level.T12, Level.L6: Level.L5}
-    return DIMENSIONS[substitute.get(level, level)]
+    return DIMENSIONS[_SUBSTITUTES.get(level, level)]
 
 
-def _intact_shape(level: Level, size: float, aspect: np.ndarray, rng: np.random.Generator) -> BodyShape:
+def normal_heights_mm(level: Level) -> tuple[float, float, float]:
+    """Mean anterior, middle and posterior height of a level at the six points."""
+    return NORMAL_HEIGHTS_MM[_SUBSTITUTES.get(level, level).name]
+
+
+def _intact_shape(
+    level: Level, size: float, aspect: np.ndarray, own_bend_deg: float, rng: np.random.Generator
+) -> BodyShape:
+    """A sound body; ``own_bend_deg`` is what the patient's column bends there beyond the mean."""
     mean = dimensions(level)
-    jitter = rng.normal(1.0, 0.03, 3)
-    posterior = mean.posterior * size * aspect[2] * jitter[2]
-    anterior = posterior * mean.anterior_ratio * rng.normal(1.0, 0.03)
-    concavity = rng.uniform(0.5, 3.2)
+    width, depth = (value * size * rng.normal(1.0, 0.03) for value in np.multiply((mean.width, mean.depth), aspect[:2]))
+    height = size * aspect[2] * np.exp(rng.normal(0, LEVEL_HEIGHT_SD))
+    front = rng.normal(1.0, 0.02)
+    wedge = depth * np.tan(np.radians(WEDGE_OF_BEND * own_bend_deg))
+    front_mm, middle_mm, back_mm = normal_heights_mm(level)
+    anterior, posterior = front_mm * height * front + wedge / 2, back_mm * height / front - wedge / 2
+    concavity = (front_mm + back_mm) / 2 - middle_mm
+    middle = (anterior + posterior) / 2 - concavity * size * rng.uniform(0.3, 1.7)
+    exponent = rng.uniform(2.0, 4.0)
+    rim_anterior, rim_posterior = rim_heights_mm(anterior, middle, posterior, exponent)
     return BodyShape(
-        width_mm=mean.width * size * aspect[0] * jitter[0],
-        depth_mm=mean.depth * size * aspect[1] * jitter[1],
-        anterior_mm=anterior,
-        middle_mm=(anterior + posterior) / 2 - concavity,
-        posterior_mm=posterior,
+        width_mm=width,
+        depth_mm=depth,
+        anterior_mm=rim_anterior,
+        middle_mm=middle,
+        posterior_mm=rim_posterior,
         superior_share=rng.uniform(0.35, 0.65),
-        bump_exponent=rng.uniform(2.0, 4.0),
+        bump_exponent=exponent,
         waist=rng.uniform(0.05, 0.2),
         notch=rng.uniform(0.03, 0.22),
         tilt_coronal=rng.normal(0, 0.02),
         exponent=rng.uniform(2.1, 2.8),
     )
 
+
+MEAN_BUMP_EXPONENT: Final = 3.0
+DISC_CLEARANCE_MM: Final = 0.6
+"""Endplates are tilted against each other only as far as this much is left between their rims."""
 
 GRADE_LOSS: Final = {1: (0.20, 0.25), 2: (0.25, 0.40), 3: (0.40, 0.70)}
 """Height loss of the Genant grades (qims 2019.02.04); the upper end of grade 3 is a choice."""
@@ -145,27 +213,45 @@ def fracture(intact: BodyShape, deformity: str, loss: float, rng: np.random.Gene
     )
 
 
-def _sagittal_tilts_rad(levels: tuple[Level, ...], rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Forward lean of each body and of the sacral endplate, from normal sagittal balance.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """How a patient's column runs in the sagittal plane; leans are forward, in degrees.
 
-    Sacral slope 40 +- 8, lordosis 20-75 and kyphosis 10-75 degrees after Roussouly et al., Spine 2005;30:346-353.
+    Attributes:
+        bends_deg: Bend at each level (`LevelDimensions.bend_deg`).
+        between_deg: Lean of the line from each body to the next one below, of the last one to the sacrum.
+        slope_deg: Lean of S1's endplate.
     """
-    slope = np.clip(rng.normal(40, 9), 15, 65)
-    upper = -np.clip(rng.normal(14, 6), -5, 30)
-    kyphosis = np.clip(rng.normal(42, 13), 8, 80)
-    lumbar = [n for n, level in enumerate(levels) if level.is_lumbar]
-    tilt = np.zeros(len(levels))
-    count = len(lumbar)
-    for position, n in enumerate(reversed(lumbar)):
-        share = 1 - (1 - (position + 1) / count) ** 1.6
-        tilt[n] = slope + (upper - slope) * share
-    thoracic = len(levels) - count
-    tilt[:thoracic] = upper + 2 + kyphosis * np.linspace(1, 0, thoracic) ** 1.1
-    return np.radians(tilt + rng.normal(0, 1.2, len(levels))), float(np.radians(slope))
+
+    bends_deg: np.ndarray
+    between_deg: np.ndarray
+    slope_deg: float
+
+    @property
+    def bodies_deg(self) -> np.ndarray:
+        """Lean of each body: between the lines to its neighbours."""
+        above = np.concatenate([[self.between_deg[0] - self.bends_deg[0]], self.between_deg[:-1]])
+        return np.asarray((above + self.between_deg) / 2)
+
+
+def sample_curve(levels: tuple[Level, ...], rng: np.random.Generator) -> Curve:
+    """Draw the leans of a column from the top down (`LEAN_KEPT`), so that its bends scatter as those of each level."""
+    means = np.array([dimensions(level).bend_deg for level in levels])
+    sds = np.array([dimensions(level).bend_sd_deg for level in levels])
+    own = np.empty(len(levels))
+    lean = rng.normal(0, LEAN_SD_DEG)
+    fresh = np.sqrt(np.maximum(sds**2 - ((1 - LEAN_KEPT) * LEAN_SD_DEG) ** 2, 1.0)) * rng.normal(size=len(levels))
+    for n, step in enumerate(fresh):
+        own[n] = lean = LEAN_KEPT * lean + step
+    mean_leans = np.cumsum(means)
+    between = mean_leans - mean_leans[levels.index(Level.L1)] + L1_LEAN_DEG + own
+    bends = np.diff(between, prepend=between[0] - means[0])
+    slope = np.clip(between[-1] + rng.normal(*SACRAL_TURN_DEG), 10, 70)
+    return Curve(bends_deg=bends, between_deg=between, slope_deg=float(slope))
 
 
 def sample_spine(rng: np.random.Generator, *, fracture_rate: float = 0.3) -> Spine:
-    """Draw a patient's spine from T1 to the sacrum; the S1 endplate's centre lies at the LPS origin.
+    """Draw a patient's spine from C3 to the sacrum; the S1 endplate's centre lies at the LPS origin.
 
     Args:
         rng: Source of every choice.
@@ -173,15 +259,15 @@ def sample_spine(rng: np.random.Generator, *, fracture_rate: float = 0.3) -> Spi
     """
     sex = str(rng.choice(["F", "M"]))
     age = float(rng.uniform(20, 95))
-    size = float(np.clip(rng.normal(0.96 if sex == "F" else 1.05, 0.06), 0.8, 1.25))
-    aspect = rng.normal(1.0, 0.05, 3)
+    size = float(np.clip(SIZE_BY_SEX[sex] * np.exp(rng.normal(0, SIZE_SD)), 0.8, 1.25))
+    aspect = np.exp(rng.normal(0, [SECTION_ASPECT_SD, SECTION_ASPECT_SD, HEIGHT_ASPECT_SD]))
     levels = _levels(rng)
-    tilts, slope = _sagittal_tilts_rad(levels, rng)
+    curve = sample_curve(levels, rng)
     degeneration = rng.uniform(0.0, 1.0) * np.clip((age - 20) / 60, 0.1, 1)
     osteoporotic = age > 50 and rng.random() < 0.6
     shapes = []
-    for level in levels:
-        intact = _intact_shape(level, size, aspect, rng)
+    for level, bend in zip(levels, curve.bends_deg, strict=True):
+        intact = _intact_shape(level, size, aspect, float(bend) - dimensions(level).bend_deg, rng)
         rate = fracture_rate * (1.6 if level in (Level.T12, Level.L1) else 0.7)
         broken, grade, deformity = intact, 0, "none"
         if level >= Level.T4 and rng.random() < rate * (1.2 if osteoporotic else 0.6):
@@ -189,13 +275,27 @@ def sample_spine(rng: np.random.Generator, *, fracture_rate: float = 0.3) -> Spi
             deformity = str(rng.choice(["wedge", "biconcave", "crush"], p=[0.5, 0.28, 0.22]))
             broken = fracture(intact, deformity, rng.uniform(*GRADE_LOSS[grade]), rng)
         shapes.append((level, intact, broken, grade, deformity))
-    return _stack(shapes, tilts, slope, rng, size=size, sex=sex, age=age, degeneration=degeneration)
+    return _stack(shapes, curve, rng, size=size, sex=sex, age=age, degeneration=degeneration)
+
+
+def _disc_mm(level: Level, below: Level | None, size: float, degeneration: float, rng: np.random.Generator) -> float:
+    """Height of the disc below a level, between the rims; the mean is what the gap leaves between the two bodies."""
+    bodies = [level] if below is None else [level, below]
+    room = dimensions(level).gap - sum(_rim_height_mm(body) / 2 for body in bodies)
+    scatter = np.exp(rng.normal(0, DISC_SD))
+    if rng.random() < COLLAPSED_DISC_RATE * degeneration:
+        scatter *= rng.uniform(0.1, 0.6)
+    return float(max(room * size * scatter, LEAST_DISC_MM))
+
+
+def _rim_height_mm(level: Level) -> float:
+    """Mean height of a level's body at its walls."""
+    return sum(rim_heights_mm(*normal_heights_mm(level), MEAN_BUMP_EXPONENT)) / 2
 
 
 def _stack(
     shapes: list[tuple[Level, BodyShape, BodyShape, int, str]],
-    tilts: np.ndarray,
-    slope: float,
+    curve: Curve,
     rng: np.random.Generator,
     *,
     size: float,
@@ -211,20 +311,22 @@ def _stack(
     amplitude = np.radians(min(curve_deg, STEEPEST_CURVE_DEG / turns))
     coronal = amplitude * np.sin(turns * np.arange(count) + phase)
     axial = rng.normal(0, np.radians(2.5)) + 0.5 * coronal + rng.normal(0, np.radians(1), count)
+    slope = np.radians(curve.slope_deg)
+    leans, between = np.radians(curve.bodies_deg + rng.normal(0, 1.0, count)), np.radians(curve.between_deg)
     sacrum = geometry.affine(geometry.rotation(x_axis, slope) @ geometry.rotation(z_axis, axial[-1]), [0, 0, 0])
-    below, below_half, below_tilt = sacrum, 0.0, slope
+    below, below_half, below_tilt, below_coronal = sacrum, 0.0, slope, coronal[-1]
     below_shape: BodyShape | None = None
     kyphosis = 0.0
     posed: list[Vertebra] = []
     for n in reversed(range(count)):
         level, intact, shape, grade, deformity = shapes[n]
-        mean = dimensions(level)
         wedge = np.arctan2(shape.posterior_mm - shape.anterior_mm, shape.depth_mm)
         lower_wedge = 0.0 if below_shape is None else _half_wedge(below_shape, superior=True)
+        line = between[n] + kyphosis
         kyphosis += 0.5 * max(wedge - np.arctan2(intact.posterior_mm - intact.anterior_mm, intact.depth_mm), 0)
-        disc = mean.disc * size * (1 - rng.uniform(0.2, 0.9) * degeneration) + rng.normal(0, 0.5)
-        most = np.arctan2(max(disc - 1.0, 0.3), shape.depth_mm / 2)
-        tilt = tilts[n] + kyphosis
+        disc = _disc_mm(level, shapes[n + 1][0] if n + 1 < count else None, size, degeneration, rng)
+        most = np.arctan2(max(disc - DISC_CLEARANCE_MM, 0.2), shape.depth_mm / 2)
+        tilt = leans[n] + kyphosis
         opening = (below_tilt + lower_wedge) - (tilt - _half_wedge(shape, superior=False))
         tilt += opening - np.clip(opening, -most, most)
         frame = (
@@ -233,13 +335,12 @@ def _stack(
             @ geometry.rotation(z_axis, axial[n])
         )
         half = (shape.anterior_mm + shape.posterior_mm) / 4
-        up_below, up = below[:3, 2], frame[:, 2]
-        gap = max(disc, 1.5) * geometry.unit(up_below + up)
-        shift = rng.normal(0, 0.6, 3) * [1, 1, 0]
-        center = below[:3, 3] + up_below * below_half + gap + up * half + frame @ shift
+        up = geometry.rotation(y_axis, (coronal[n] + below_coronal) / 2) @ geometry.rotation(x_axis, line) @ z_axis
+        shift = rng.normal(0, 0.3, 3) * [1, 1, 0]
+        center = below[:3, 3] + up * (below_half + disc + half) + frame @ shift
         pose = geometry.affine(frame, center)
         posed.append(_vertebra(level, pose, shape, intact, grade, deformity, size, rng))
-        below, below_half, below_tilt, below_shape = pose, half, tilt, shape
+        below, below_half, below_tilt, below_shape, below_coronal = pose, half, tilt, shape, coronal[n]
     return Spine(vertebrae=tuple(reversed(posed)), lps_from_sacrum=sacrum, sex=sex, age_years=age, size=size)
 
 

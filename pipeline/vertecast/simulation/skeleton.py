@@ -8,15 +8,15 @@ from typing import Final
 import numpy as np
 
 from vertecast import geometry
-from vertecast.anatomy import Structure
+from vertecast.anatomy import THORACIC, Level, Structure
 from vertecast.simulation.bone import BoneLook
 from vertecast.simulation.canvas import Array, Canvas, Coordinates, Region, bone_hu, capsule, stamp_tube, texture
 from vertecast.simulation.pelvis import draw_sacrum
 from vertecast.simulation.population import dimensions
 from vertecast.simulation.spine import Spine, Vertebra
 
-FACETS_FACE_SIDEWAYS_BELOW: Final = 11
-"""Index of T12 among the vertebrae: there facets turn from the coronal to the sagittal plane."""
+FACETS_FACE_SIDEWAYS_FROM: Final = Level.T12
+"""There facets turn from the coronal to the sagittal plane."""
 
 
 def draw_spine(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Generator, *, steady: bool = False) -> None:
@@ -42,9 +42,10 @@ def draw_spine(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Gene
     _draw_collar_bones(canvas, spine, look, rng.spawn(1)[0])
     for n, vertebra in enumerate(spine.vertebrae):
         if vertebra.has_ribs:
-            _draw_ribs(canvas, vertebra, n, len(spine.vertebrae), look, next(streams))
+            _draw_ribs(canvas, vertebra, n + 1, look, next(streams))
     for n, vertebra in enumerate(spine.vertebrae):
-        _draw_arch(canvas, vertebra, n, look, next(streams))
+        draw_arch = _draw_arch if vertebra.level >= Level.T1 else _draw_cervical_arch
+        draw_arch(canvas, vertebra, n + 1, look, next(streams))
     for n, vertebra in enumerate(spine.vertebrae):
         _draw_body(canvas, vertebra, n + 1, look, streams)
 
@@ -185,7 +186,7 @@ def _fracture_look(vertebra: Vertebra, region: Region, top: Array, value: Array,
     return change
 
 
-def _draw_arch(canvas: Canvas, vertebra: Vertebra, n: int, look: BoneLook, rng: np.random.Generator) -> None:
+def _draw_arch(canvas: Canvas, vertebra: Vertebra, instance: int, look: BoneLook, rng: np.random.Generator) -> None:
     """Pedicles, laminae, facets, spinous and transverse processes, in one solid."""
     mean = dimensions(vertebra.level)
     region = canvas.local(vertebra.lps_from_local, [-58, -5, -50], [58, 100, 40])
@@ -210,7 +211,7 @@ def _draw_arch(canvas: Canvas, vertebra: Vertebra, n: int, look: BoneLook, rng: 
     )
     span = mean.transverse_span / 2 * rng.uniform(0.88, 1.1)
     thick = rng.uniform(3.0, 4.5)
-    sideways = n >= FACETS_FACE_SIDEWAYS_BELOW
+    sideways = vertebra.level >= FACETS_FACE_SIDEWAYS_FROM
     facet, out = ([5, 6.5, 8], px + 2) if sideways else ([5.5, 4.5, 7.5], px - 1)
     lamina = [thick, thick, height * (0.30 if lumbar else 0.38)]
     for side in (-1, 1):
@@ -222,19 +223,62 @@ def _draw_arch(canvas: Canvas, vertebra: Vertebra, n: int, look: BoneLook, rng: 
         region.add(solid, join, [side * (out + 1), back - 1, half + rng.uniform(2, 5)], facet)
         low = [side * (out - 2.5), back + 3.5, -half - rng.uniform(5, 9)]
         region.add(solid, [side * (px - 2), back + 1, pz - 6], low, facet)
+    _paint_arch(canvas, vertebra, instance, region, solid, look, rng)
+
+
+def _draw_cervical_arch(
+    canvas: Canvas, vertebra: Vertebra, instance: int, look: BoneLook, rng: np.random.Generator
+) -> None:
+    """An arch of C3 to C7: pillars of facets beside the canal, processes with their foramen, a short forked spine."""
+    region = canvas.local(vertebra.lps_from_local, [-42, -18, -24], [42, 75, 24])
+    if region is None:
+        return
+    shape, mean = vertebra.shape, dimensions(vertebra.level)
+    wall, half = shape.posterior_wall_y_mm, vertebra.intact.posterior_mm / 2
+    back = wall + vertebra.canal_depth_mm
+    inner = vertebra.canal_width_mm / 2
+    span = mean.transverse_span / 2 * rng.uniform(0.9, 1.1)
+    length = max(mean.spinous_length - vertebra.canal_depth_mm, 12) * rng.uniform(0.85, 1.15)
+    fork = rng.uniform(0, 5) if vertebra.level < Level.C7 else 0.0
+    solid, foramen = region.nothing(), region.nothing()
+    for side in (-1, 1):
+        pillar = [side * (inner + 5), wall + 5, 0]
+        region.add(solid, np.add(pillar, [0, -2, half + 2]), np.add(pillar, [0, 4, -half - 3]), [5.5, 5, 4])
+        region.add(
+            solid, [side * (shape.width_mm / 2 - 2), wall - 4, 1], pillar, [2.8, 3, vertebra.pedicle_height_mm / 2]
+        )
+        region.add(solid, pillar, [0, back + 2, -2], [2.6, 2.6, half * 0.75])
+        region.add(solid, [side * (shape.width_mm / 2), wall - 9, -2], [side * span, wall - 5, -4], [3, 2.5, 2.5])
+        region.add(solid, pillar, [side * span, wall - 2, -4], [3, 2.5, 2.5])
+        region.add(solid, [0, back + 2, -3], [side * fork, back + length, -4 - 0.35 * length], [2.4, 4, 4.5])
+        hole = [side * (shape.width_mm / 2 + 4.5), wall - 5, 0]
+        region.add(foramen, np.add(hole, [0, 0, -half]), np.add(hole, [0, 0, half]), [3, 3, 3])
+    solid = np.minimum(solid, -foramen)
+    _paint_arch(canvas, vertebra, instance, region, solid, look, rng)
+
+
+def _paint_arch(
+    canvas: Canvas,
+    vertebra: Vertebra,
+    instance: int,
+    region: Region,
+    solid: Array,
+    look: BoneLook,
+    rng: np.random.Generator,
+) -> None:
+    """Paint an arch without the canal that it surrounds."""
     depth, width = vertebra.canal_depth_mm / 2, vertebra.canal_width_mm / 2
     x, y, _ = region.xyz
-    canal = (1 - np.sqrt((x / width) ** 2 + ((y - wall - depth) / depth) ** 2)) * depth
+    center_y = vertebra.shape.posterior_wall_y_mm + depth
+    canal = (1 - np.sqrt((x / width) ** 2 + ((y - center_y) / depth) ** 2)) * depth
     solid = np.minimum(solid, -canal)
     spongy = look.arch_hu + look.texture_hu * texture(rng, solid.shape)
     hu = bone_hu(solid, spongy, look.cortex_hu * 1.1, look.cortex_mm * 1.4, canvas.spacing_mm)
-    canvas.paint(region.box, solid, hu, Structure.POSTERIOR, n + 1)
+    canvas.paint(region.box, solid, hu, Structure.POSTERIOR, instance)
 
 
-def _draw_ribs(
-    canvas: Canvas, vertebra: Vertebra, n: int, count: int, look: BoneLook, rng: np.random.Generator
-) -> None:
-    shape = vertebra.shape
+def _draw_ribs(canvas: Canvas, vertebra: Vertebra, instance: int, look: BoneLook, rng: np.random.Generator) -> None:
+    shape, n = vertebra.shape, (*THORACIC, Level.T13).index(vertebra.level)
     w, d, h = shape.width_mm / 2, shape.depth_mm / 2, shape.posterior_mm / 2
     short = {10: rng.uniform(0.45, 0.8), 11: rng.uniform(0.12, 0.55), 12: rng.uniform(0.06, 0.2)}.get(n, 1.0)
     chest = min(0.55 + 0.09 * n, 1.0) * rng.uniform(0.92, 1.08)
@@ -261,7 +305,7 @@ def _draw_ribs(
             continue
         box, distance = tube
         hu = bone_hu(distance, look.arch_hu * 0.6, look.cortex_hu, look.cortex_mm * 1.2, canvas.spacing_mm)
-        canvas.paint(box, distance, hu, Structure.RIB, n + 1)
+        canvas.paint(box, distance, hu, Structure.RIB, instance)
 
 
 def _draw_collar_bones(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Generator) -> None:

@@ -62,6 +62,8 @@ ABOVE_TOP_MM: Final = 18.0
 TREATED_SHARE: Final = 0.55
 HARDWARE_SHARE: Final = 0.12
 SACRUM_SHARE: Final = 0.75
+LEVELS_OF_NECK: Final = 2
+"""So many cervical levels may be in view."""
 
 
 def simulate_case(seed: int, kind: CaseKind, *, matrix: int = 512) -> SimulatedCase:
@@ -185,13 +187,15 @@ def _sample_window(spine: Spine, rng: np.random.Generator) -> tuple[int, int]:
     count = len(spine.vertebrae)
     if rng.random() < SACRUM_SHARE:
         return count - int(rng.integers(5, 11)), count
-    first = int(rng.integers(2, count - 6))
+    t1 = next(n for n, vertebra in enumerate(spine.vertebrae) if vertebra.level is Level.T1)
+    first = int(rng.integers(t1 - LEVELS_OF_NECK, count - 6))
     return first, first + int(rng.integers(5, min(10, count - first)))
 
 
 def _sample_treated(spine: Spine, visible: tuple[int, int], rng: np.random.Generator) -> list[int]:
     """One to three vertebrae well inside the view, broken ones first."""
-    inside = range(visible[0] + 1, min(visible[1], len(spine.vertebrae)))
+    last = min(visible[1], len(spine.vertebrae))
+    inside = [n for n in range(visible[0] + 1, last) if spine.vertebrae[n].level >= Level.T1]
     order = sorted(inside, key=lambda n: (spine.vertebrae[n].grade == 0, rng.random()))
     return sorted(order[: int(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1]))])
 
@@ -298,4 +302,4 @@ def _implant(
 def is_plain(spine: Spine) -> bool:
     """True for twelve thoracic and five lumbar vertebrae."""
     levels = [v.level for v in spine.vertebrae]
-    return len(levels) == 17 and Level.T13 not in levels and Level.L6 not in levels
+    return Level.L5 in levels and Level.T13 not in levels and Level.L6 not in levels

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast import geometry
-from vertecast.anatomy import Structure
+from vertecast.anatomy import Level, Structure
 from vertecast.simulation.bone import BoneLook
 from vertecast.simulation.canvas import Canvas
 from vertecast.simulation.pelvis import draw_pelvis
@@ -47,12 +47,14 @@ class Phantom:
     def whole_bodies(self, least_voxels: int) -> npt.NDArray[np.intp]:
         """Indices from 0 of the vertebrae whose bodies lie mostly inside the picture and have this many voxels.
 
-        Their own size decides, not that of their neighbours: a crushed body is small, and is what is treated.
+        Those of the neck, where cement is seldom injected, are left out. A body's own size decides, not that of its
+        neighbours: a crushed body is small, and is what is treated.
         """
         vertebrae = self.spine.vertebrae
         counts = np.bincount(self.instance[self.structure == Structure.BODY], minlength=len(vertebrae) + 1)[1:]
         inside = [self._share_inside(vertebra) >= WHOLE_SHARE for vertebra in vertebrae]
-        return np.flatnonzero((counts >= least_voxels) & inside)
+        below_neck = [vertebra.level >= Level.T1 for vertebra in vertebrae]
+        return np.flatnonzero((counts >= least_voxels) & inside & below_neck)
 
     def _share_inside(self, vertebra: Vertebra) -> float:
         """Share of 27 points of a body's box that lie in the picture."""
