@@ -23,16 +23,17 @@ RIM_FILLET_MM: Final = 1.2
 """Radius over which wall and endplate are rounded into each other; smaller than the inset of the six points."""
 
 
-RING_SHARE: Final = 0.85
-"""The endplate is hollow within this share of its half widths; the ring apophysis round it is flat."""
+def _bump(radius: Array, exponent: float) -> Array:
+    """Share of an endplate's hollow: 1 in the middle, 0 from the rim (radius 1) on, flat at both like a real one."""
+    return np.asarray(np.clip(1 - radius**exponent, 0.0, None) ** 2)
 
 
 def rim_heights_mm(
     anterior_mm: float, middle_mm: float, posterior_mm: float, bump_exponent: float
 ) -> tuple[float, float]:
     """Heights at the anterior and the posterior wall of a body with these heights at the six points."""
-    share = (1 - 2 * RIM_INSET_FRACTION) / RING_SHARE
-    rim = middle_mm + ((anterior_mm + posterior_mm) / 2 - middle_mm) / share**bump_exponent
+    bump = _bump(np.array(1 - 2 * RIM_INSET_FRACTION), bump_exponent)
+    rim = middle_mm + ((anterior_mm + posterior_mm) / 2 - middle_mm) / (1 - float(bump))
     half_wedge = (anterior_mm - posterior_mm) / 2 / (1 - 2 * RIM_INSET_FRACTION)
     return rim + half_wedge, rim - half_wedge
 
@@ -82,7 +83,7 @@ class BodyShape:
         back, front = self.posterior_wall_y_mm, self.anterior_wall_y_mm
         t = (back - y) / (back - front)
         radius = np.sqrt((2 * x / self.width_mm) ** 2 + (2 * t - 1) ** 2)
-        return t, np.clip(1 - (radius / RING_SHARE) ** self.bump_exponent, 0.0, None)
+        return t, _bump(radius, self.bump_exponent)
 
     def _endplate(self, x: Array, y: Array, share: float) -> Array:
         t, bump = self._fractions(x, y)
