@@ -35,7 +35,11 @@ def _over_cage(thorax: Thorax, side: int) -> list[Points]:
     """Courses (LPS) of the flesh from the shoulder over the cage: round the collar bone, in front and behind."""
     shoulder = np.multiply(thorax.shoulder_mm, [side, 1, 1])
     breast = thorax.on_cage([side * 135], [thorax.height_mm(0.3)], 8.0)[0]
-    blade = [thorax.on_cage([side * 56], [thorax.height_mm(share)], 12.0)[0] for share in (0.18, 0.4)]
+    turn = 0.0 if thorax.arms_down else 14.0  # raised arms pull the blades round the cage
+    blade = [
+        thorax.on_cage([side * (angle + turn)], [thorax.height_mm(share)], outside)[0]
+        for angle, share, outside in ((50, 0.18, 12.0), (58, 0.42, 12.0), (74, 0.36, 26.0))
+    ]
     collar = _collar_course(thorax, shoulder + np.array([side * 6, 8, 24]))
     return [collar[::6], *(thorax.lps(np.linspace(shoulder, end, 16)) for end in (breast, *blade))]
 

@@ -21,7 +21,7 @@ WIDTH_MM: Final[Knots] = ((-0.12, 0.0, 0.12, 0.3, 0.55, 0.9, 1.3), (25, 48, 78, 
 """Half width of the cage by the share of the way down from T1 to T12; round figures of adults, like the next two."""
 BACK_MM: Final[Knots] = ((-0.1, 0.0, 0.15, 0.4, 0.8, 1.2), (8, 15, 28, 39, 38, 32))
 """How far the cage reaches behind the centres of the bodies."""
-FRONT_MM: Final[Knots] = ((-0.12, 0.0, 0.13, 0.35, 0.65, 1.0, 1.4), (12, 30, 54, 82, 106, 118, 114))
+FRONT_MM: Final[Knots] = ((-0.12, 0.0, 0.13, 0.35, 0.65, 1.0, 1.4), (12, 32, 60, 96, 124, 136, 128))
 """How far it reaches in front of them."""
 DROP_MM: Final = (32, 48, 64, 78, 90, 100, 108, 112, 112, 106, 90, 70, 50)
 """How much lower the front end of a rib lies than its tubercle, T1 to T13."""
