@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast.simulation import film, pictures, projected, skeleton, tissue, trunk
+from vertecast.simulation.neck import draw_head
 from vertecast.simulation.pelvis import draw_pelvis
+from vertecast.simulation.shoulders import draw_shoulders
+from vertecast.simulation.thorax import draw_breast_bone
 
 Drawing: TypeAlias = Callable[..., None]
 Image: TypeAlias = npt.NDArray[np.float32]
@@ -100,7 +103,8 @@ PARTS: Final = (
         name="trunk",
         words="organs, bowel gas, lungs with heart and domes, vessels",
         replacements=tuple(
-            (trunk.Trunk, name, unpainted(getattr(trunk.Trunk, name))) for name in ("_organs", "_lungs", "_vessels")
+            (trunk.Trunk, name, unpainted(getattr(trunk.Trunk, name)))
+            for name in ("_organs", "_lungs", "_vessels", "_chest")
         ),
     ),
     Part(
@@ -132,7 +136,7 @@ PARTS: Final = (
         words="ribs, collar bones, pelvis and hips, bones of the arms",
         replacements=(
             (skeleton, "_draw_ribs", unpainted(skeleton._draw_ribs)),
-            (skeleton, "_draw_collar_bones", unpainted(skeleton._draw_collar_bones)),
+            *((tissue, bone.__name__, unpainted(bone)) for bone in (draw_shoulders, draw_breast_bone, draw_head)),
             (tissue, "draw_pelvis", unpainted(draw_pelvis)),
             (trunk, "bone_hu", lambda distance, *look: np.full_like(distance, 40.0)),
         ),

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+from vertecast.anatomy import Structure
+from vertecast.simulation.canvas import Canvas, bone_hu, stamp_tube
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +39,19 @@ class BoneLook:
             striation=float(rng.uniform(0, 1) ** 3),
             degeneration=float(np.clip(rng.normal((age_years - 30) / 60, 0.25), 0, 1)),
         )
+
+
+def paint_bone(
+    canvas: Canvas,
+    points_lps_mm: npt.ArrayLike,
+    radii_mm: tuple[float, float, float],
+    look: BoneLook,
+    *,
+    spongy_share: float = 0.8,
+) -> None:
+    """A tubular bone that is none of the column's, along points (n, 3) in LPS, painted where it is free."""
+    tube = stamp_tube(canvas, points_lps_mm, radii_mm)
+    if tube is not None:
+        box, distance = tube
+        hu = bone_hu(distance, look.spongy_hu * spongy_share, look.cortex_hu, look.cortex_mm * 1.5, canvas.spacing_mm)
+        canvas.paint_free(box, distance, hu, Structure.OTHER_BONE)

@@ -20,6 +20,10 @@ OUTSIDE_MM: Final = -9.0
 """Signed distance of empty space: any value far enough from a surface serves."""
 CAPSULE_MARGIN_MM: Final = 2.5
 """A capsule is worked out this far beyond its surface, enough for antialiasing on grids up to 4 mm."""
+THINNEST_BEAD: Final = 0.55
+"""Beads are drawn with at least this share of a voxel as their radius, so that a wire has no holes on a coarse grid."""
+FREE: Final = (Structure.BACKGROUND, Structure.OTHER_BONE)
+"""What other bones and soft tissue may be painted over."""
 _texture_cache: dict[int, Array] = {}
 
 
@@ -104,6 +108,50 @@ class Canvas:
         self.structure[box][inside] = label
         self.instance[box][inside] = instance
 
+    def paint_free(self, box: Box, distance_mm: Array, value_hu: Array | float, label: Structure) -> None:
+        """As `paint`, where there is no bone of the column or of the ribs, no disc and no canal."""
+        free = np.isin(self.structure[box], FREE)
+        self.paint(box, np.where(free, distance_mm, OUTSIDE_MM).astype(np.float32), value_hu, label)
+
+    def paint_beads(
+        self,
+        points_lps_mm: npt.ArrayLike,
+        radius_mm: float,
+        value_hu: float,
+        label: Structure = Structure.BACKGROUND,
+        *,
+        within_hu: tuple[float, float] = (-np.inf, np.inf),
+    ) -> None:
+        """Paint equal balls (n, 3) in LPS, where `paint_free` would and where HU lie in a range: wires, thin plates.
+
+        Thin tubes are worked out voxel by voxel, not on the box that holds them; they must be sampled densely.
+        """
+        reach_mm = max(radius_mm, THINNEST_BEAD * self.spacing_mm)
+        at = (np.reshape(points_lps_mm, (-1, 3)) - self.lps_from_index[:3, 3]) / self.spacing_mm
+        reach = int(np.ceil(reach_mm / self.spacing_mm + 0.5))
+        at = at[((at > -reach) & (at < np.array(self.hu.shape) - 1 + reach)).all(axis=1)]
+        if not len(at):
+            return
+        steps = np.arange(-reach, reach + 1)
+        offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
+        nearest = np.round(at)
+        away = offsets.astype(np.float32) - (at - nearest).astype(np.float32)[:, None]
+        distance = reach_mm - self.spacing_mm * np.sqrt(np.einsum("nmc,nmc->nm", away, away))
+        bead, offset = np.nonzero(distance > -0.5 * self.spacing_mm)
+        voxels, distance = nearest.astype(int)[bead] + offsets[offset], distance[bead, offset]
+        kept = ((voxels >= 0) & (voxels < self.hu.shape)).all(axis=-1)
+        voxels, distance = voxels[kept], distance[kept]
+        flat = np.ravel_multi_index(tuple(voxels.T), self.hu.shape)
+        deepest = np.lexsort((-distance, flat))
+        flat, first = np.unique(flat[deepest], return_index=True)
+        distance = distance[deepest][first]
+        hu, structure = self.hu.reshape(-1), self.structure.reshape(-1)
+        free = np.isin(structure[flat], FREE) & (hu[flat] > within_hu[0]) & (hu[flat] < within_hu[1])
+        flat, distance = flat[free], distance[free]
+        share = np.clip(distance / self.spacing_mm + 0.5, 0, 1) * min(1.0, (radius_mm / reach_mm) ** 1.5)
+        hu[flat] += (share * (value_hu - hu[flat])).astype(np.float32)
+        structure[flat[distance > 0]] = label
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Region:
@@ -177,12 +225,15 @@ def stamp_tube(
     """Signed distance of a tube along a polyline (n, 3) in LPS, with ellipsoidal section, on the box that holds it."""
     points = np.asarray(points_lps_mm, dtype=np.float64)
     r = np.asarray(radii_mm)
-    found = canvas.local(np.eye(4), points.min(axis=0) - r - 2, points.max(axis=0) + r + 2)
-    if found is None:
+    index = (points - canvas.lps_from_index[:3, 3]) / canvas.spacing_mm
+    margin = (r + 2) / canvas.spacing_mm
+    start = np.maximum(np.floor(index.min(axis=0) - margin).astype(int), 0)
+    stop = np.minimum(np.ceil(index.max(axis=0) + margin).astype(int) + 1, canvas.hu.shape)
+    if np.any(stop <= start):
         return None
-    box, distance = found.box, found.nothing()
-    start = np.array([s.start for s in box])
-    index = (points - canvas.lps_from_index[:3, 3]) / canvas.spacing_mm - start
+    box = (slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2]))
+    distance = np.full(stop - start, OUTSIDE_MM, dtype=np.float32)
+    index -= start
     reach = np.ceil(r / canvas.spacing_mm).astype(int) + 1
     for p in index:
         low = np.maximum(np.round(p).astype(int) - reach, 0)
@@ -196,3 +247,25 @@ def stamp_tube(
         part = distance[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
         np.maximum(part, (1 - rho) * r.min(), out=part)
     return box, distance
+
+
+def paint_soft(
+    canvas: Canvas, points_lps_mm: npt.ArrayLike, radii_mm: tuple[float, float, float], value_hu: float
+) -> None:
+    """A tube of soft tissue, contrast medium or air along points (n, 3) in LPS, painted where it is free."""
+    tube = stamp_tube(canvas, points_lps_mm, radii_mm)
+    if tube is not None:
+        canvas.paint_free(*tube, value_hu, Structure.BACKGROUND)
+
+
+def smooth_curve(knots: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+    """A smooth curve (count, 3) through knots (n, 3), cubic between them, evenly sampled along the chords."""
+    at = np.asarray(knots, dtype=np.float64)
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(at, axis=0), axis=1))])
+    slope = np.gradient(at, length, axis=0)
+    where = np.linspace(0, length[-1], count)
+    n = np.clip(np.searchsorted(length, where, side="right") - 1, 0, len(at) - 2)
+    step = (length[n + 1] - length[n])[:, None]
+    t = (where - length[n])[:, None] / step
+    near = (1 + 2 * t) * (1 - t) ** 2 * at[n] + t * (1 - t) ** 2 * step * slope[n]
+    return np.asarray(near + t**2 * (3 - 2 * t) * at[n + 1] + t**2 * (t - 1) * step * slope[n + 1])

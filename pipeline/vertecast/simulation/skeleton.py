@@ -8,23 +8,43 @@ from typing import Final
 import numpy as np
 
 from vertecast import geometry
-from vertecast.anatomy import THORACIC, Level, Structure
+from vertecast.anatomy import Level, Structure
 from vertecast.simulation.bone import BoneLook
-from vertecast.simulation.canvas import Array, Canvas, Coordinates, Region, bone_hu, capsule, stamp_tube, texture
+from vertecast.simulation.canvas import (
+    Array,
+    Canvas,
+    Coordinates,
+    Region,
+    bone_hu,
+    capsule,
+    smooth_curve,
+    stamp_tube,
+    texture,
+)
 from vertecast.simulation.pelvis import draw_sacrum
 from vertecast.simulation.population import dimensions
 from vertecast.simulation.spine import Spine, Vertebra
+from vertecast.simulation.thorax import Thorax, draw_cartilage, rib_number
 
 FACETS_FACE_SIDEWAYS_FROM: Final = Level.T12
 """There facets turn from the coronal to the sagittal plane."""
 
 
-def draw_spine(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Generator, *, steady: bool = False) -> None:
+def draw_spine(
+    canvas: Canvas,
+    spine: Spine,
+    thorax: Thorax,
+    look: BoneLook,
+    rng: np.random.Generator,
+    *,
+    steady: bool = False,
+) -> None:
     """Draw discs, canal, arches, bodies, ribs and sacrum; later ones cover earlier ones.
 
     Args:
         canvas: The picture.
         spine: The bones' truth.
+        thorax: Where its ribs run.
         look: How the bone shows.
         rng: Draws textures, spurs, lesions and the forms of arches and ribs.
         steady: Each part draws from a stream of its own, so that it looks the same whatever became of other parts:
@@ -39,10 +59,10 @@ def draw_spine(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Gene
         below = spine.vertebrae[n + 1] if n + 1 < len(spine.vertebrae) else None
         _draw_disc_and_canal(canvas, vertebra, below, lower_frames[n], (disc_hu, canal_hu), next(streams))
     draw_sacrum(canvas, spine, look, next(streams))
-    _draw_collar_bones(canvas, spine, look, rng.spawn(1)[0])
+    cartilage = rng.spawn(1)[0]
     for n, vertebra in enumerate(spine.vertebrae):
         if vertebra.has_ribs:
-            _draw_ribs(canvas, vertebra, n + 1, look, next(streams))
+            _draw_ribs(canvas, vertebra, n + 1, thorax, look, (next(streams), cartilage))
     for n, vertebra in enumerate(spine.vertebrae):
         draw_arch = _draw_arch if vertebra.level >= Level.T1 else _draw_cervical_arch
         draw_arch(canvas, vertebra, n + 1, look, next(streams))
@@ -277,54 +297,30 @@ def _paint_arch(
     canvas.paint(region.box, solid, hu, Structure.POSTERIOR, instance)
 
 
-def _draw_ribs(canvas: Canvas, vertebra: Vertebra, instance: int, look: BoneLook, rng: np.random.Generator) -> None:
-    shape, n = vertebra.shape, (*THORACIC, Level.T13).index(vertebra.level)
+def _draw_ribs(
+    canvas: Canvas,
+    vertebra: Vertebra,
+    instance: int,
+    thorax: Thorax,
+    look: BoneLook,
+    streams: tuple[np.random.Generator, np.random.Generator],
+) -> None:
+    """Both ribs of a vertebra, and what joins them to the breast bone, which draws from the second stream."""
+    rng, cartilage = streams
+    shape, number = vertebra.shape, rib_number(vertebra.level)
     w, d, h = shape.width_mm / 2, shape.depth_mm / 2, shape.posterior_mm / 2
-    short = {10: rng.uniform(0.45, 0.8), 11: rng.uniform(0.12, 0.55), 12: rng.uniform(0.06, 0.2)}.get(n, 1.0)
-    chest = min(0.55 + 0.09 * n, 1.0) * rng.uniform(0.92, 1.08)
-    head_z = h * (0.8 if 0 < n < 10 else 0.2)
-    drop = rng.uniform(0.7, 1.3)
+    short = {10: rng.uniform(0.45, 0.8), 11: rng.uniform(0.12, 0.55), 12: rng.uniform(0.06, 0.2)}.get(number, 1.0)
+    head_z = h * (0.8 if 0 < number < 10 else 0.2)
+    drop = rng.uniform(0.92, 1.08)
     section = (rng.uniform(2.6, 3.6), rng.uniform(2.6, 3.6), rng.uniform(4.5, 6.5))
+    head = np.array([[0.8 * w, 0.75 * d, head_z], [w + 8, d + 12, head_z - 2], [w + 20, d + 19, head_z - 5]])
     for side in (-1, 1):
-        knots = np.array(
-            [
-                [0.8 * w, 0.75 * d, head_z],
-                [w + 8, d + 12, head_z - 2],
-                [w + 22, d + 20, head_z - 6],
-                [70 * chest, d + 24, -12 * drop],
-                [125 * chest, -10, -45 * drop],
-                [122 * chest, -70, -75 * drop],
-                [70 * chest, -125, -85 * drop],
-            ]
-        )
-        knots[:, 0] *= side
-        points = _smooth_curve(knots, 160)
+        points = smooth_curve(thorax.rib(vertebra, head, side, drop), 160)
         points = points[: max(int(len(points) * short), 10)]
-        tube = stamp_tube(canvas, geometry.apply(vertebra.lps_from_local, points), section)
+        draw_cartilage(canvas, thorax, number, points[-1], cartilage)
+        tube = stamp_tube(canvas, points, section)
         if tube is None:
             continue
         box, distance = tube
         hu = bone_hu(distance, look.arch_hu * 0.6, look.cortex_hu, look.cortex_mm * 1.2, canvas.spacing_mm)
         canvas.paint(box, distance, hu, Structure.RIB, instance)
-
-
-def _draw_collar_bones(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Generator) -> None:
-    """From the breast bone, at the height of T2 to T4, to the shoulders: on films they cross the ribs beside them."""
-    lift = rng.uniform(-10, 45)
-    for side in (-1, 1):
-        knots = np.array([[15, -85, -15], [55, -95, -8], [105, -65, 0.6 * lift], [150, -25, lift]], dtype=float)
-        knots[:, 0] *= side
-        points = spine.vertebrae[1].lps_from_local[:3, 3] + knots + rng.normal(0, 4, 3)
-        tube = stamp_tube(canvas, _smooth_curve(points, 90), (6.0, 6.0, 5.5))
-        if tube is None:
-            continue
-        box, distance = tube
-        hu = bone_hu(distance, look.arch_hu * 0.6, look.cortex_hu, look.cortex_mm * 1.5, canvas.spacing_mm)
-        canvas.paint(box, distance, hu, Structure.OTHER_BONE)
-
-
-def _smooth_curve(knots: np.ndarray, count: int) -> np.ndarray:
-    from scipy.interpolate import CubicSpline
-
-    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
-    return np.asarray(CubicSpline(length, knots)(np.linspace(0, length[-1], count)))

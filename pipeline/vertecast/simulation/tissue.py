@@ -12,9 +12,12 @@ from vertecast import geometry
 from vertecast.anatomy import Level, Structure
 from vertecast.simulation.bone import BoneLook
 from vertecast.simulation.canvas import Canvas
+from vertecast.simulation.neck import draw_head
 from vertecast.simulation.pelvis import draw_pelvis
+from vertecast.simulation.shoulders import draw_shoulders
 from vertecast.simulation.skeleton import draw_spine
 from vertecast.simulation.spine import Spine, Vertebra
+from vertecast.simulation.thorax import Thorax, draw_breast_bone
 from vertecast.simulation.trunk import Trunk
 
 WHOLE_SHARE: Final = 0.75
@@ -84,9 +87,14 @@ def draw(
     """
     canvas = Canvas.empty(lps_from_index, shape)
     look = BoneLook.sample(rng, spine.age_years)
-    Trunk.around(spine, canvas, rng).draw(rng, look)
+    cage, bones, head = rng.spawn(3)
+    thorax = Thorax.sample(spine, cage)
+    Trunk.around(thorax, canvas).draw(rng, look)
     draw_pelvis(canvas, spine, look, rng)
-    draw_spine(canvas, spine, look, rng, steady=steady)
+    draw_head(canvas, spine, look, head)
+    draw_shoulders(canvas, thorax, look, bones)
+    draw_breast_bone(canvas, thorax, look, bones)
+    draw_spine(canvas, spine, thorax, look, rng, steady=steady)
     return Phantom(
         lps_from_index=lps_from_index, hu=canvas.hu, structure=canvas.structure, instance=canvas.instance, spine=spine
     )
