@@ -48,10 +48,10 @@ DIFFUSE_SCLEROSIS_RATE: Final = 0.03
 myelofibrosis)."""
 
 BRIDGE_RATE: Final = 0.08
-BEAK_RATE: Final = 0.28
+BEAK_RATE: Final = 0.2
 VACUUM_RATE: Final = 0.18
 CALCIFIED_DISC_RATE: Final = 0.05
-RIM_RATE: Final = 0.14
+RIM_RATE: Final = 0.1
 FACET_RATE: Final = 0.35
 KISSING_RATE: Final = 0.2
 """Share of the discs, pairs of facets or lumbar spinous processes at full degeneration; none without degeneration."""
@@ -62,7 +62,7 @@ RIM_HU: Final = (400.0, 1300.0)
 SCHMORL_RATES: Final = (0.02, 0.25)
 """Share of the endplates with a node, in most patients and in one of six (Scheuermann's disease)."""
 
-ISLAND_RATE: Final = 0.04
+ISLAND_RATE: Final = 0.02
 """Share of the bodies with dense islands, at any age."""
 
 BESIDE_JOINT: Final = (Structure.BACKGROUND, Structure.POSTERIOR, Structure.OTHER_BONE)
