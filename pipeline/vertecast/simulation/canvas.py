@@ -16,6 +16,7 @@ Coordinates: TypeAlias = tuple[Array, Array, Array]
 Box: TypeAlias = tuple[slice, slice, slice]
 
 TEXTURE_SIZE: Final = 96
+COARSE_GRAIN: Final = 4
 OUTSIDE_MM: Final = -9.0
 """Signed distance of empty space: any value far enough from a surface serves."""
 CAPSULE_MARGIN_MM: Final = 2.5
@@ -42,6 +43,15 @@ def texture(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     start = rng.integers(0, TEXTURE_SIZE, 3)
     index = [(np.arange(n) + s) % TEXTURE_SIZE for n, s in zip(shape, start, strict=True)]
     return _texture_cache[key][np.ix_(*index)]
+
+
+def coarse_texture(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Texture whose grains are `COARSE_GRAIN` times as large: for lumps and patches."""
+    from scipy import ndimage
+
+    small = texture(rng, tuple(n // COARSE_GRAIN + 2 for n in shape))
+    large = ndimage.zoom(small, COARSE_GRAIN, order=1)
+    return np.asarray(large[tuple(slice(0, n) for n in shape)], dtype=np.float32)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -51,8 +51,14 @@ FILL_FRACTION: Final = (0.06, 0.45)
 LARGEST_FILL: Final = 0.85
 """A front cannot displace every bit of marrow."""
 
-CEMENT_HU: Final = (1000.0, 3000.0)
-"""PMMA with barium sulphate or zirconia: low loading at one end, high at the other."""
+CEMENT_HU: Final = (1300.0, 6000.0)
+FAINT_CEMENT_HU: Final = (1050.0, 1300.0)
+FAINT_RATE: Final = 0.07
+"""Log-uniform ranges of a batch's mean before any clipping, and the share of the batches that are faint.
+
+Estimated from the attenuation of the ingredients at 70 keV: 1,600 HU for 10 % of barium sulphate, about 5,000 for 30 %
+of barium sulphate or 45 % of zirconia; pores and enclosed marrow make it less. No measured mean was found. Dense bone
+fills the range below, so that cement that looks like bone would teach a network to see cement in bone."""
 
 TRABECULAR_SHARE: Final = (0.05, 0.15)
 """Bone volume fraction of lumbar trabecular bone, osteoporotic to sound; Hildebrand et al., JBMR 1999;14:1167-1174."""
@@ -234,6 +240,12 @@ def _scatter(phantom: Phantom, deposits: Sequence[Deposit]) -> FloatGrid:
     return fraction
 
 
+def sample_mean_hu(rng: np.random.Generator) -> float:
+    """Draw the mean HU of a batch of cement."""
+    limits = FAINT_CEMENT_HU if rng.random() < FAINT_RATE else CEMENT_HU
+    return float(np.exp(rng.uniform(*np.log(limits))))
+
+
 def with_cement(
     hu: FloatGrid,
     phantom: Phantom,
@@ -244,11 +256,11 @@ def with_cement(
 ) -> FloatGrid:
     """Draw the cement into Hounsfield units (i, j, k) of the phantom's grid; values above 3071 are left to the scanner.
 
-    One batch of cement serves the patient: its mean is ``mean_hu``, or lies in `CEMENT_HU`; the barium is unevenly
+    One batch of cement serves the patient: its mean is ``mean_hu``, or that of `sample_mean_hu`; the barium is unevenly
     spread, with a few clumps. Interdigitated cement encloses trabeculae.
     """
     result = hu.astype(np.float32, copy=True)
-    mean_hu = rng.uniform(*CEMENT_HU) if mean_hu is None else mean_hu
+    mean_hu = sample_mean_hu(rng) if mean_hu is None else mean_hu
     unevenness = rng.uniform(0.03, 0.15)
     for treatment in treatments:
         bone_share = rng.uniform(*TRABECULAR_SHARE) if treatment.pattern == "interdigitated" else 0.0

@@ -32,9 +32,6 @@ ROUND_FIELD_RATE: Final = 0.06
 NECK_WEIGHT: Final = 0.4
 """How often a patient is drawn round a cervical vertebra, against one of the others."""
 
-CEMENT_HU: Final = (750.0, 3200.0)
-"""Log-uniform range of the cement's mean: wider than `cement.CEMENT_HU`, and faint cement, the harder, more often."""
-
 LEAST_BODY_VOXELS: Final = 200
 """A body with fewer voxels is too small on this grid to be treated."""
 
@@ -120,8 +117,7 @@ def draw_patient(rng: np.random.Generator, settings: CropSettings) -> Patient:
     hu, cement = phantom.hu, np.zeros(phantom.hu.shape, dtype=np.float32)
     if treatments:
         cement = np.maximum(cement_fraction(phantom, treatments), leak_fraction(phantom, treatments))
-        mean_hu = float(np.exp(rng.uniform(*np.log(CEMENT_HU))))
-        hu = with_cement(hu, phantom, treatments, rng, mean_hu=mean_hu).astype(np.float32)
+        hu = with_cement(hu, phantom, treatments, rng).astype(np.float32)
     metal = np.zeros(hu.shape, dtype=np.float32)
     if len(whole) and rng.random() < settings.metal_rate:
         item = _hardware(phantom, whole, treatments, rng)

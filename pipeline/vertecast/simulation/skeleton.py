@@ -21,6 +21,7 @@ from vertecast.simulation.canvas import (
     stamp_tube,
     texture,
 )
+from vertecast.simulation.degeneration import Degeneration
 from vertecast.simulation.pelvis import draw_sacrum
 from vertecast.simulation.population import dimensions
 from vertecast.simulation.spine import Spine, Vertebra
@@ -51,13 +52,16 @@ def draw_spine(
             for patients who are drawn several times. Else all draw from ``rng`` in turn.
     """
     streams = _streams(rng, own=steady)
+    disease, between, within = rng.spawn(3)
+    degeneration = Degeneration.sample(spine, look, disease)
     general = next(streams)
-    disc_hu = general.uniform(40, 130)
+    disc_hu = general.uniform(40, 140)
     canal_hu = general.uniform(0, 50) if general.random() < 0.9 else general.uniform(100, 600)
     lower_frames = [*(v.lps_from_local for v in spine.vertebrae[1:]), spine.lps_from_sacrum]
     for n, vertebra in enumerate(spine.vertebrae):
         below = spine.vertebrae[n + 1] if n + 1 < len(spine.vertebrae) else None
         _draw_disc_and_canal(canvas, vertebra, below, lower_frames[n], (disc_hu, canal_hu), next(streams))
+    degeneration.draw_between(canvas, spine, between)
     draw_sacrum(canvas, spine, look, next(streams))
     cartilage = rng.spawn(1)[0]
     for n, vertebra in enumerate(spine.vertebrae):
@@ -68,6 +72,7 @@ def draw_spine(
         draw_arch(canvas, vertebra, n + 1, look, next(streams))
     for n, vertebra in enumerate(spine.vertebrae):
         _draw_body(canvas, vertebra, n + 1, look, streams)
+    degeneration.draw_within(canvas, spine, within)
 
 
 def _streams(rng: np.random.Generator, *, own: bool) -> Iterator[np.random.Generator]:
@@ -293,7 +298,7 @@ def _paint_arch(
     canal = (1 - np.sqrt((x / width) ** 2 + ((y - center_y) / depth) ** 2)) * depth
     solid = np.minimum(solid, -canal)
     spongy = look.arch_hu + look.texture_hu * texture(rng, solid.shape)
-    hu = bone_hu(solid, spongy, look.cortex_hu * 1.1, look.cortex_mm * 1.4, canvas.spacing_mm)
+    hu = bone_hu(solid, spongy, look.arch_cortex_hu, look.cortex_mm * 1.4, canvas.spacing_mm)
     canvas.paint(region.box, solid, hu, Structure.POSTERIOR, instance)
 
 
