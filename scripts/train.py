@@ -21,13 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: last.pt, best.pt, curves.csv")
     parser.add_argument("--steps", type=int, help="train to this many steps instead of the schedule's")
+    parser.add_argument("--minutes", type=float, help="end within this time instead of the schedule's")
     parser.add_argument("--start", type=Path, help="bundle whose weights a new run begins with, as models/ct_spine")
     parser.add_argument("--bundle", type=Path, help="bundle that takes the weights at the end; begun if not there")
     parser.add_argument("--base", type=Path, help="bundle a new one begins from; default: --start, or the shipped one")
     parser.add_argument("--take", choices=("last", "best"), default="last", help="which weights the bundle takes")
     parser.add_argument("--export-only", action="store_true", help="no further step: score and write what the run has")
     options = parser.parse_args(arguments)
-    changes = {"steps": options.steps} if options.steps else {}
+    changes = {key: value for key in ("steps", "minutes") if (value := getattr(options, key)) is not None}
     try:
         with joined() as place:
             trainer = Trainer(load_task(options.config, **changes), options.out, place)

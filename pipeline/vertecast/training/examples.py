@@ -48,10 +48,30 @@ def as_tensors(crop: Crop) -> Batch:
     }
 
 
+def packed(example: Batch) -> Batch:
+    """An example as it goes from the worker to the network: half the bytes, HU whole as a scanner gives them.
+
+    Offsets of up to 80 mm lose less than 0.04 mm.
+    """
+    return {
+        **example,
+        "hu": example["hu"].round().to(torch.int16),
+        "cement": example["cement"].half(),
+        "metal": example["metal"].to(torch.uint8),
+        "offset": example["offset"].half(),
+        "offset_weight": example["offset_weight"].to(torch.uint8),
+    }
+
+
+def unpacked(batch: Batch) -> Batch:
+    """A batch of packed examples, or of others, as the loss takes it: all but the sets of structures in float32."""
+    return {name: values if name == "allowed" else values.float() for name, values in batch.items()}
+
+
 def examples(
     stream: Stream, settings: CropSettings, *, simulated_share: float, labelled: Sequence[LabelledPart]
 ) -> Iterator[Batch]:
-    """Endless crops; each is of a source drawn by the shares.
+    """Endless crops, `packed`; each is of a source drawn by the shares.
 
     Args:
         stream: Which examples.
@@ -73,11 +93,11 @@ def examples(
         source = int(rng.choice(len(shares), p=shares))
         if source == 0:
             simulated = round(number * float(shares[0]))  # patients age by the examples that are taken of them
-            yield as_tensors(take_crop(patients.pick(simulated, rng), rng, settings))
+            yield packed(as_tensors(take_crop(patients.pick(simulated, rng), rng, settings)))
         else:
             part = labelled[source - 1]
             case = part.cases[int(rng.integers(len(part.cases)))]
-            yield labelled_crop(case, rng, settings, rescan=part.rescan)
+            yield packed(labelled_crop(case, rng, settings, rescan=part.rescan))
 
 
 def held_out(cases: Sequence[LabelledCase], settings: CropSettings, number: int) -> Iterator[Batch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 
@@ -13,6 +13,12 @@ from vertecast.training.task import Batch, Stream, Task
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
+
+
+LOWEST_PRIORITY: Final = 19
+"""`nice` of a worker on a machine with few cores: a deep queue makes up for when it has to wait."""
+FEW_CORES: Final = 3
+"""With this many cores for the network, or fewer, one that a worker takes is missed."""
 
 
 class _Examples(torch.utils.data.IterableDataset[Batch]):
@@ -25,6 +31,7 @@ class _Examples(torch.utils.data.IterableDataset[Batch]):
         info = torch.utils.data.get_worker_info()
         if info:
             torch.set_num_threads(1)
+            _give_way(workers=info.num_workers)
             if hasattr(os, "sched_setaffinity"):  # OMP_PROC_BIND, good for training, must not bind a worker too
                 os.sched_setaffinity(0, range(os.cpu_count() or 1))
         yield from self.task.examples(self.stream(info.id if info else 0))
@@ -37,6 +44,15 @@ class _Examples(torch.utils.data.IterableDataset[Batch]):
         steps_done = (self.step - number + workers - 1) // workers
         name = self.rank * workers + number
         return Stream(seed=(s.seed, name), first=steps_done * s.batch, folder=self.folder / str(name))
+
+
+def _give_way(workers: int) -> None:
+    """Take only the time that the network leaves where there is no core for each worker beside it.
+
+    Threads of one layer wait for each other, so a worker that takes a core for a moment stops them all.
+    """
+    if hasattr(os, "nice") and (os.cpu_count() or 1) <= FEW_CORES + workers:
+        os.nice(LOWEST_PRIORITY)
 
 
 def batches(task: Task, step: int, folder: Path, *, rank: int = 0, pin: bool = False) -> DataLoader[Batch]:

@@ -36,6 +36,14 @@ class Place:
             net, device_ids=[self.device.index] if self.device.type == "cuda" else None
         )
 
+    def agreed(self, seconds: float) -> float:
+        """The first process's clock, so that all end at the same step."""
+        if self.world == 1:
+            return seconds
+        clock = torch.tensor([seconds], dtype=torch.float32, device=self.device)
+        distributed.broadcast(clock, 0)
+        return float(clock)
+
     def wait(self) -> None:
         """Go on when every process is here."""
         if self.world > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
@@ -35,7 +35,10 @@ class RunSettings(BaseModel):
         validate_every: Steps between two scorings of the held-out examples; 0: at the end alone. The weights with the
             best score are kept beside the last ones.
         validation_examples: How many are held out of each source of data.
-        precision: "bf16" lets torch compute in bfloat16 where it holds that safe; "auto" does so on a GPU alone.
+        precision: "bf16" lets torch compute in bfloat16 where it holds that safe; "auto" does so on a GPU and on
+            processors that have instructions for it.
+        minutes: Time budget, for machines of unknown speed: the learning rate follows the time that has passed where
+            that is ahead of the steps, and the run ends when it is used up. None: the steps alone count.
         compile: torch compiles the network first: a quarter faster on CPU for a wait of minutes; it needs g++.
         tensorboard: Write the curves for TensorBoard too; needs the extra ``[train]``.
     """
@@ -45,6 +48,7 @@ class RunSettings(BaseModel):
     pool: int = Field(default=24, ge=1)
     uses: int = Field(default=10, ge=1)
     steps: int = Field(default=4000, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
     batch: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=1.2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -107,8 +111,8 @@ class Task(Protocol):
         """
         ...
 
-    def losses(self, net: torch.nn.Module, batch: Batch) -> tuple[dict[str, Tensor], Scores]:
-        """The parts of the loss, and scores as (numerator, denominator)."""
+    def losses(self, net: torch.nn.Module, batch: Batch) -> tuple[dict[str, Tensor], Callable[[], Scores]]:
+        """The parts of the loss, and what works out scores as (numerator, denominator) where they are asked for."""
         ...
 
     def weights_of(self, bundle: Path) -> Mapping[str, Tensor]:

@@ -1,9 +1,9 @@
 """The run of a training: steps, running average, checkpoints, scores; what is learnt is a `Task`.
 
 The same code runs on a CPU, on a GPU and in several processes (``torchrun``). A run that was killed goes on from
-``last.pt`` in its folder as if it had not been: weights, their average, the optimiser, torch's random numbers and the
-examples are those of the step. On a CPU, with the same versions, threads, workers and processes, the result is the same
-to the last bit; a GPU adds up in an order of its own.
+``last.pt`` in its folder as if it had not been: weights, their average, the optimiser, torch's random numbers, the time
+used and the examples are those of the step. On a CPU, with the same versions, threads, workers and processes, the
+result is the same to the last bit, unless the schedule has a time budget; a GPU adds up in an order of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from vertecast.training.loader import batches
 from vertecast.training.parallel import Place
 from vertecast.training.record import Record
-from vertecast.training.task import Batch, Task
+from vertecast.training.task import Batch, Scores, Task
 
 LAST: Final = "last.pt"
 BEST: Final = "best.pt"
@@ -70,9 +70,10 @@ class Trainer:
             self.net, multi_avg_fn=_running_average(settings.average_decay)
         )
         self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.step = 0
+        self.elapsed_s = 0.0
         self.best: float | None = None
         self.record = Record(folder, tensorboard=settings.tensorboard and self.place.is_first)
         if (folder / LAST).exists():
@@ -106,6 +107,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
+        self.elapsed_s = float(state.get("elapsed_s", 0.0))
         self.best = state.get("best")
         if "random" in state:
             torch.set_rng_state(state["random"].cpu())
@@ -117,43 +119,62 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "elapsed_s": self.elapsed_s,
             "best": self.best,
             "random": torch.get_rng_state(),
         }
         _save(state, self.folder / LAST)
 
+    @property
+    def progress(self) -> float:
+        """Share of the schedule that is done, by its steps or, where that is more, by its time budget; at most 1."""
+        s = self.settings
+        time_share = self.elapsed_s / (60 * s.minutes) if s.minutes else 0.0
+        return min(max(self.step / s.steps, time_share), 1.0)
+
     def _learning_rate(self) -> float:
         """Linear warm-up over `WARM_UP_STEPS`, then a cosine to 2 % of the peak."""
         s = self.settings
-        progress = min(self.step / s.steps, 1.0)
-        cosine = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * progress))
+        cosine = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * self.progress))
         return float(s.learning_rate * min(1.0, (self.step + 1) / WARM_UP_STEPS) * cosine)
 
     def run(self) -> None:
-        """Train to ``settings.steps``: saves, scores and writes lines of the curves as the settings say."""
+        """Train to the end of the schedule: saves, scores and writes lines of the curves as the settings say."""
         s = self.settings
         trained = self.place.wrapped(self.net)
         if s.compile:
             trained = cast("torch.nn.Module", torch.compile(trained))
         sums, count, started = dict[str, float](), 0, time.monotonic()
+        begun = started - self.elapsed_s
         for batch in self._batches():
-            for name, value in self._train_step(trained, batch).items():
+            terms, scores = self._train_step(trained, batch)
+            for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value
             self.step, count = self.step + 1, count + 1
-            is_last = self.step == s.steps
+            self._look_at_clock(begun)
+            is_last = self.progress == 1
             if s.validate_every and (self.step % s.validate_every == 0 or is_last):
                 self._keep_best()
             if self.step % s.save_every == 0 or is_last:
                 if self.place.is_first:
                     means = {name: total / count for name, total in sums.items()}
-                    self.record.add("curves", self.step, {**means, "seconds_per_step": _mean(started, count)})
+                    line = {**means, **_first(scores()), "seconds_per_step": _mean(started, count)}
+                    self.record.add("curves", self.step, line)
                     self.save()
                 sums, count, started = {}, 0, time.monotonic()
+            if is_last:
+                break
         self.place.wait()
+
+    def _look_at_clock(self, begun: float) -> None:
+        """Note the time that the run has taken, in all its parts."""
+        self.elapsed_s = time.monotonic() - begun
+        if self.settings.minutes:
+            self.elapsed_s = self.place.agreed(self.elapsed_s)
 
     def _batches(self) -> Iterator[Batch]:
         """Batches of the steps that are left."""
-        left = self.settings.steps - self.step
+        left = self.settings.steps - self.step if self.progress < 1 else 0
         if left > 0:
             place = self.place
             pin = place.device.type == "cuda"
@@ -161,7 +182,8 @@ class Trainer:
             for _, batch in zip(range(left), loader, strict=False):
                 yield batch
 
-    def _train_step(self, trained: torch.nn.Module, batch: Batch) -> dict[str, float]:
+    def _train_step(self, trained: torch.nn.Module, batch: Batch) -> tuple[dict[str, float], Callable[[], Scores]]:
+        """One step; returns the parts of the loss, and what works out scores."""
         self.net.train()
         device = self.place.device
         batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
@@ -176,13 +198,12 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         self.average.update_parameters(self.net)
-        main = next(iter(scores))
-        return {**{k: float(v.detach()) for k, v in terms.items()}, main: _ratio(scores[main])}
+        return {k: float(v.detach()) for k, v in terms.items()}, scores
 
     @property
     def _is_bfloat16(self) -> bool:
         precision = self.settings.precision
-        return precision == "bf16" or (precision == "auto" and self.place.device.type == "cuda")
+        return precision == "bf16" or (precision == "auto" and has_bfloat16(self.place.device))
 
     def _keep_best(self) -> None:
         """Score the running average, and keep it where it is the best so far."""
@@ -205,9 +226,22 @@ class Trainer:
             for example in examples:
                 batch = {k: v[None].to(self.place.device) for k, v in example.items()}
                 _, scores = self.task.losses(self.average, batch)
-                for name, pair in scores.items():
+                for name, pair in scores().items():
                     totals[prefix + name] = totals.get(prefix + name, np.zeros(2)) + pair
         return {name: _ratio((total[0], total[1])) for name, total in totals.items()}
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; without them it takes longer than float32."""
+    if device.type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cuda"
+
+
+def _first(scores: Scores) -> dict[str, float]:
+    """The score that stands in the curves."""
+    name, pair = next(iter(scores.items()))
+    return {name: _ratio(pair)}
 
 
 def _ratio(pair: tuple[float, float]) -> float:

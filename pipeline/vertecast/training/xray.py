@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from vertecast.segmentation.xray_bundle import XrayBundle
 from vertecast.simulation.pictures import Picture, PictureSettings, pictures, take_picture
 from vertecast.simulation.projected import FieldSettings, ProjectedPatient, draw_projections
 from vertecast.training.patients import EXAMPLE, Patients
-from vertecast.training.task import VALIDATION_SEED, Batch, RunSettings, Stream
+from vertecast.training.task import VALIDATION_SEED, Batch, RunSettings, Scores, Stream
 
 MAP_WEIGHTS: Final = {"body": 1.0, "sacrum": 0.5, "cement": 2.0, "metal": 0.5, "ribs": 0.4}
 CEMENT_EMPHASIS: Final = 4.0
@@ -99,11 +99,12 @@ class XrayTask:
         films = islice(pictures(VALIDATION_SEED, few_each), self.settings.validation_examples)
         return {"": map(as_tensors, films)}
 
-    def losses(self, net: torch.nn.Module, batch: Batch) -> tuple[dict[str, Tensor], dict[str, tuple[float, float]]]:
-        """Parts of the loss, and scores: Dice, error of the points in shares of the body's depth, views right."""
+    def losses(self, net: torch.nn.Module, batch: Batch) -> tuple[dict[str, Tensor], Callable[[], Scores]]:
+        """Parts of the loss, and what works out scores: Dice, error of the points in pixels, views right."""
         output, view = net(batch["image"], batch["valid"])
         output, view = output.float(), view.float()
-        return loss_terms(output, view, batch), scores(output.detach(), view.detach(), batch)
+        seen = output.detach(), view.detach()
+        return loss_terms(output, view, batch), lambda: scores(*seen, batch)
 
     def weights_of(self, bundle: Path) -> Mapping[str, Tensor]:
         """Weights in a bundle. Raises `BundleError` where it is damaged or does not fit."""
@@ -195,9 +196,9 @@ def _deformity_weight(target: Tensor) -> Tensor:
     return weight
 
 
-def scores(output: Tensor, view: Tensor, batch: Batch) -> dict[str, tuple[float, float]]:
+def scores(output: Tensor, view: Tensor, batch: Batch) -> Scores:
     """Numerators and denominators over a batch; ``offset_px`` is the mean error of a single vote."""
-    found: dict[str, tuple[float, float]] = {}
+    found: Scores = {}
     for name in ("body", "sacrum", "cement", "metal"):
         n = MAPS.index(name)
         a, b = output[:, n] > 0, batch["maps"][:, n] > 0.5
