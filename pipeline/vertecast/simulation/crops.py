@@ -314,7 +314,7 @@ def _offsets(
     voxels = np.nonzero(own)
     ways_mm = (centers_index[instance[voxels].astype(np.intp) - 1] - np.transpose(voxels)) * spacing_mm
     offset = np.zeros((3, *structure.shape), dtype=np.float32)
-    offset[(slice(None), *voxels)] = np.clip(ways_mm, -LARGEST_OFFSET_MM, LARGEST_OFFSET_MM).T
+    offset[:, own] = np.clip(ways_mm, -LARGEST_OFFSET_MM, LARGEST_OFFSET_MM).T
     return offset, own
 
 
