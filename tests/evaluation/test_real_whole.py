@@ -73,7 +73,7 @@ def test_a_cut_back_keeps_bodies_and_loses_arches() -> None:
     assert cut.volume.shape == cut.whole.labels.shape == (44, 40 - 18, 32)
     assert (cut.volume.hu == hu[:, 18:, 2:34]).all()
     assert np.allclose(geometry.apply(cut.volume.lps_from_index, [0, 0, 0]), geometry.apply(AFFINE, [0, 18, 2]))
-    assert (cut.whole.labels[14:30, 1:13] > 0).any()
+    assert np.any(cut.whole.labels[14:30, 1:13])
 
 
 def test_a_bent_column_is_cut_where_it_is_straight() -> None:
@@ -89,7 +89,7 @@ def test_a_bent_column_is_cut_where_it_is_straight() -> None:
 def test_large_vessels_away_from_the_column_are_brightened() -> None:
     whole = vertebrae(22, 21, 20)
     hu = np.zeros(SHAPE, np.float32)
-    hu[whole.labels > 0] = 250
+    hu[np.asarray(whole.labels) != 0] = 250
     hu[10:34, 32:33, :] = 200  # within 4 mm of the bodies
     hu[10:34, 34:40, :] = 200  # 19 mL
     hu[0:3, 0:10, 0:4] = 200  # 0.5 mL
