@@ -43,6 +43,10 @@ FOREIGN_COLOURS: Final = {CEMENT_INSIDE_LABEL: "cyan", CEMENT_LEAKED_LABEL: "mag
 BODY_COLOURS: Final = 7
 """Colours of matplotlib's cycle that can be told from the image: the next one is grey."""
 
+MISSED_SHARE: Final = 0.5
+"""With fewer of the true bodies found the views follow the true ones: what was found may lie somewhere else. Otherwise
+they follow the found ones, since the middle of a true map of whole vertebrae lies behind the bodies."""
+
 NAME_POINTS: Final = 8
 """Size of a level's name: a thoracic body of 20 mm holds it."""
 
@@ -77,8 +81,9 @@ def draw_overlay(volume: Volume, found: Mask, *, truth: Mask | None = None, titl
 
     clouds = [_bodies_mm(mask) for mask in (found, truth) if mask is not None]
     low, high = _extent_mm(volume, np.vstack([points for cloud in clouds for points in (*cloud, np.empty((0, 3)))]))
-    line = next((np.array([points.mean(axis=0) for points in cloud]) for cloud in clouds if cloud), None)
-    centers = (low + high)[None] / 2 if line is None else line[np.argsort(line[:, 2])]
+    followed = clouds[-1] if len(clouds[0]) < MISSED_SHARE * len(clouds[-1]) else clouds[0]
+    line = np.array([points.mean(axis=0) for points in followed] or [(low + high) / 2])
+    centers = line[np.argsort(line[:, 2])]
     figure = Figure(figsize=FIGURE_INCHES, dpi=100, layout="constrained")
     figure.suptitle(title)
     for axes, (name, axis) in zip(figure.subplots(1, 2), VIEWS.items(), strict=True):
