@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from vertecast.errors import VertecastError
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from vertecast.config import SegmentationOptions
     from vertecast.evaluation.films import FilmFolder, FilmScore
     from vertecast.evaluation.real import RealImage, RealScore
-    from vertecast.images import ProjectionSegmentation, Radiograph
+    from vertecast.evaluation.real_variants import Variant
+    from vertecast.images import Mask, ProjectionSegmentation, Radiograph
     from vertecast.results import VertebraFinding
     from vertecast.workflow import ProjectionSegmenter, Segmenter
     from vertecast.workflow.result import StudyResult
@@ -32,7 +34,8 @@ def score_real_folder(data: Path, out: Path, options: SegmentationOptions) -> in
 def score_real_images(data: Path, out: Path, options: SegmentationOptions) -> int:
     """Compare with real CT images, print and draw; returns the exit status."""
     from vertecast.engine import shipped_engine
-    from vertecast.evaluation.real import IMAGES, document, text_lines
+    from vertecast.evaluation.real import IMAGES
+    from vertecast.evaluation.real_report import document, table_lines, text_lines
 
     present = [image for image in IMAGES if (data / image.path).exists()]
     if not present:
@@ -48,39 +51,82 @@ def score_real_images(data: Path, out: Path, options: SegmentationOptions) -> in
     out.mkdir(parents=True, exist_ok=True)
     scored = {"images": document(scores), "masks": score_masks(data)}
     (out / "real.json").write_text(json.dumps(scored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"Pictures: {out.resolve()}")
+    print("\n" + "\n".join(table_lines(present, scores)) + "\n")
+    print(f"Scores and pictures: {out.resolve()}")
     return 0 if len(scores) == len(IMAGES) else 1
 
 
 def score_image(image: RealImage, data: Path, out: Path, segmenter: Segmenter) -> RealScore | None:
     """Analyse, score and draw one real image; None, with a line why, where it cannot be analysed."""
+    from vertecast.evaluation.datasets.schemes import numbers_of_scheme
+    from vertecast.evaluation.real import read_whole_truth
+    from vertecast.segmentation.label_schemes import label_scheme
+
+    file = data / image.path
+    whole = read_whole_truth(image, data, numbers_of_scheme(label_scheme(image.whole_scheme)))
+    if image.variant is None or whole is None:
+        return score_file(image, data, out, segmenter, Input(file=file, whole=whole))
+    with TemporaryDirectory() as folder:
+        return score_file(image, data, out, segmenter, write_variant(image.variant, file, whole, Path(folder)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """What is analysed, and its whole vertebrae if they are known."""
+
+    file: Path
+    whole: Mask | None
+
+
+def write_variant(variant: Variant, file: Path, whole: Mask, folder: Path) -> Input:
+    """Write a variant of an image as NIfTI, since the analysis reads files.
+
+    Raises:
+        UnreadableError: The image is no volume, or the variant cannot be made of it.
+    """
+    import nibabel
+    import numpy as np
+
+    from vertecast import geometry
+    from vertecast.errors import UnreadableError
+    from vertecast.evaluation.datasets.files import read_image
+    from vertecast.evaluation.real_variants import derive
+
+    volume = read_image(file)
+    if volume is None:
+        raise UnreadableError(f"{file}: is no volume; fetch it again")
+    made = derive(variant, volume, whole)
+    ras_from_index = geometry.LPS_FROM_RAS @ made.volume.lps_from_index
+    written = folder / "ct.nii.gz"
+    nibabel.nifti1.Nifti1Image(np.asarray(made.volume.hu, dtype=np.int16), ras_from_index).to_filename(written)
+    return Input(file=written, whole=made.whole)
+
+
+def score_file(image: RealImage, data: Path, out: Path, segmenter: Segmenter, given: Input) -> RealScore | None:
+    """Analyse, score and draw what stands for one real image."""
     from vertecast.config import Config
     from vertecast.dicom.discover import StudyFiles, find_studies
     from vertecast.evaluation.figures import write_overlay
-    from vertecast.evaluation.real import Claims, read_real_truth, score_real
+    from vertecast.evaluation.real import claims_of, read_real_truth, score_real
     from vertecast.segmentation.label_map import LabelMapSegmenter
     from vertecast.segmentation.label_schemes import label_scheme
     from vertecast.workflow import analyze_study
 
-    studies = [study for study in find_studies([data / image.path]) if isinstance(study, StudyFiles)]
+    studies = [study for study in find_studies([given.file]) if isinstance(study, StudyFiles)]
     result = analyze_study(studies[0], Config(), segmenter) if studies else None
     if result is None or result.volume is None or result.labels is None:
         print(f"{image.name}: not analysed: {result.reason if result else 'no study found'}", file=sys.stderr)
         return None
     report = result.report
-    claims = Claims(
-        bodies=[(body.level, body.complete) for body in report.vertebrae],
-        cement=len(report.cement),
-        leaks=len(report.leaks),
-        metal=len(report.hardware),
-    )
     truth = read_real_truth(image, data)
-    write_overlay(out / f"{image.name}.png", result.volume, result.labels, truth=truth, title=image.name)
+    drawn = given.whole if truth is None else truth
+    write_overlay(out / f"{image.name}.png", result.volume, result.labels, truth=drawn, title=image.name)
     on_truth: tuple[VertebraFinding, ...] = ()
     if truth is not None:
         outlines = LabelMapSegmenter(truth, label_scheme("vertecast"), sha256="")
         on_truth = analyze_study(studies[0], Config(), outlines).report.vertebrae
-    return score_real(image, claims, result.labels, truth, report.vertebrae, on_truth)
+    claims = claims_of(report)
+    return score_real(image, claims, result.labels, truth, report.vertebrae, on_truth, whole=given.whole)
 
 
 def score_masks(data: Path) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 
 from vertecast import geometry
 from vertecast.errors import OutputError
-from vertecast.evaluation.figures import write_overlay
+from vertecast.evaluation.figures import draw_overlay, write_overlay
 from vertecast.images import Mask, Volume
 
 AFFINE = geometry.affine(geometry.rotation([1, 0.2, 0.1], 0.15) * np.array([1.5, 1.2, 2.0]), [-30.0, 10.0, 90.0])
@@ -39,6 +39,18 @@ def test_found_bodies_are_coloured_and_true_ones_outlined(volume: Volume, tmp_pa
     assert colourfulness(tmp_path / "new" / "a.png") > 3 * colourfulness(tmp_path / "none.png")
     plain = matplotlib.image.imread(tmp_path / "new" / "a.png")
     assert (matplotlib.image.imread(tmp_path / "outlined.png") != plain).any()
+
+
+def test_the_views_go_through_the_true_bodies_where_others_were_found(volume: Volume) -> None:
+    array = np.zeros((40, 50, 44), np.uint8)
+    array[10:20, 10:20, 2:20], array[10:20, 10:20, 22:30], array[10:20, 10:20, 32:40] = 22, 21, 20
+    astray = np.zeros((40, 50, 44), np.uint8)
+    astray[32:38, 40:48, 2:20] = 41
+    truth, found = (Mask(labels=one, lps_from_index=AFFINE) for one in (array, astray))
+    sagittal = draw_overlay(volume, found, truth=truth).axes[0]
+    assert len(sagittal.collections) == 3, "three true outlines, and nothing of the found one"
+    assert not sagittal.texts
+    assert [text.get_text() for text in draw_overlay(volume, found).axes[0].texts] == ["V1"]
 
 
 def test_a_folder_that_cannot_be_written_is_said(volume: Volume, tmp_path: Path) -> None:

@@ -10,9 +10,18 @@ from phantoms import vertebra_without_numbers
 from vertecast import geometry
 from vertecast.anatomy import label_name
 from vertecast.errors import GeometryError
-from vertecast.evaluation.real import IMAGES, Claims, RealImage, document, read_real_truth, score_real, text_lines
+from vertecast.evaluation.real import (
+    IMAGES,
+    Claims,
+    RealImage,
+    claims_of,
+    read_real_truth,
+    read_whole_truth,
+    score_real,
+)
+from vertecast.evaluation.real_report import document, table_lines, text_lines
 from vertecast.images import Mask
-from vertecast.results import NotMeasured, Quantity, VertebraFinding
+from vertecast.results import HardwareFinding, NotMeasured, Quantity, StudyReport, VertebraFinding
 
 AFFINE = geometry.affine(geometry.rotation([1, 0.2, 0], 0.2) * np.array([3.0, 2.5, 2.0]), [5.0, 6.0, 7.0])
 KNOWN = RealImage(name="known", path="ct.nii.gz", bodies="b.nii.gz", target_dice=0.86, levels="known")
@@ -97,6 +106,69 @@ def test_subregions_cut_the_body_out_of_the_vertebra(tmp_path: Path) -> None:
         read_real_truth(image, tmp_path)
 
 
+def test_claims_count_grades_of_complete_bodies_alone() -> None:
+    def body(level: str, grade: int | None, span: tuple[int, int], *, complete: bool = True) -> VertebraFinding:
+        missing = NotMeasured(reason="not seen")
+        return replace(
+            vertebra_without_numbers(level),
+            complete=complete,
+            genant_grade=missing if grade is None else grade,
+            genant_grade_range=missing if grade is None else span,
+        )
+
+    metal = HardwareFinding(series_instance_uid="1.2", kind="metal", volume=Quantity(value=0.5, unit="mL"))
+    vertebrae = (
+        body("T12", 3, (3, 3)), body("L1", 2, (1, 2)), body("L2", 1, (1, 2)), body("L3", 0, (0, 1)),
+        body("L4", None, (0, 0)), body("L5", 3, (2, 3), complete=False),
+    )  # fmt: skip
+    report = StudyReport(
+        study_instance_uid="1", phase="pre", phase_source="unknown", series=(), vertebrae=vertebrae,
+        hardware=(metal, replace(metal, volume=NotMeasured(reason="streaks"))),
+    )  # fmt: skip
+    said = claims_of(report)
+    assert list(said.fractured) == [("T12", 3), ("L1", 2)]
+    assert (said.undecided, said.ungraded) == (["L1", "L2"], ["L4"])
+    assert (said.complete, len(said.bodies), said.metal, said.metal_ml) == (5, 6, 2, 0.5)
+    score = score_real(RealImage(name="x", path="x"), said, bodies(20, 21), None)
+    text = "\n".join(text_lines(score))
+    assert "graded ≥2: T12 (3) L1 (2); undecided: L1 L2; no grade: L4" in text
+    assert "0 cement, 0 leaks, 2 metal (0.50 mL)" in text
+    values = document([score])["x"]
+    assert (values["bodies_complete"], values["bodies_cut"], values["graded_2_or_more"]) == (5, 1, {"T12": 3, "L1": 2})
+
+
+def test_whole_vertebrae_are_scored_told_and_tabled() -> None:
+    image = RealImage(name="whole", path="ct", whole="v", whole_levels=("L3", "L4"), whole_target=0.9, each_target=0.99)
+    score = score_real(image, claims("L3", "L4"), bodies(22, 23), None, whole=bodies(22, 23))
+    text = "\n".join(text_lines(score))
+    assert "whole vertebrae L3–L4: Dice 1.000 merged; L3 1.000, L4 1.000" in text
+    assert "target: merged ≥0.9: reached; each ≥0.99: reached" in text
+    assert "names of whole vertebrae: right" in text
+    shifted = score_real(image, claims("L4"), bodies(23, 0), None, whole=bodies(22, 23))
+    text = "\n".join(text_lines(shifted))
+    assert "names of whole vertebrae: +1: L3; missed: L4" in text
+    assert "merged ≥0.9: missed; each ≥0.99: missed" in text
+    values = document([shifted])["whole"]["whole_vertebrae"]
+    assert (values["dice_minimum"], values["levels_off_by"], values["levels_right"]) == (0.0, {"L3": 1}, False)
+    absent = RealImage(name="not_analysed", path="y")
+    head, row, empty = list(table_lines([image, absent], [shifted]))
+    assert head.split()[0] == "image"
+    assert row.split()[:7] == ["whole", "1", "0", "–", "0.667", "0.000", "0.500"]
+    assert "1× +1, 1× missed" in row
+    assert empty.split()[:2] == ["not_analysed", "none"]
+
+
+def test_numbers_of_whole_vertebrae_become_ours(tmp_path: Path) -> None:
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[:2], labels[2:] = 27, 28
+    write(tmp_path / "v.nii.gz", labels)
+    image = RealImage(name="x", path="ct", whole="v.nii.gz")
+    whole = read_whole_truth(image, tmp_path, {27: 24, 28: 23})
+    assert whole is not None
+    assert (np.unique(whole.labels[:2]).tolist(), np.unique(whole.labels[2:]).tolist()) == ([24], [23])
+    assert read_whole_truth(RealImage(name="x", path="ct"), tmp_path, {}) is None
+
+
 @pytest.mark.realdata
 def test_the_real_truths_hold_the_bodies_they_should(real_data: Path) -> None:
     truths = {image.name: read_real_truth(image, real_data) for image in IMAGES}
@@ -107,3 +179,15 @@ def test_the_real_truths_hold_the_bodies_they_should(real_data: Path) -> None:
     }
     assert names == {"lumbar_3mm": ["T12", "L1", "L2", "L3", "L4", "L5"], "lumbar_crop_1p5mm": ["L2", "L3", "L4"]}
     assert all((real_data / image.path).exists() for image in IMAGES)
+
+
+@pytest.mark.realdata
+def test_the_real_maps_of_whole_vertebrae_hold_the_levels_that_are_scored(real_data: Path) -> None:
+    from vertecast.evaluation.datasets.schemes import numbers_of_scheme
+    from vertecast.segmentation.label_schemes import label_scheme
+
+    for image in IMAGES:
+        whole = read_whole_truth(image, real_data, numbers_of_scheme(label_scheme(image.whole_scheme)))
+        if whole is not None:
+            names = {label_name(n) for n in np.unique(whole.labels).tolist() if n}
+            assert set(image.whole_levels) <= names, image.name

@@ -20,6 +20,7 @@ from vertecast.measurement.levels import assign_levels
 from vertecast.results import LevelAssignment, NotMeasured, Quantity, VertebraFinding
 from vertecast.simulation import spine
 
+L5 = normal_shape(24.0, anterior=1.2, middle=1.02)
 BROKEN = normal_shape(25.0, anterior=0.62, middle=0.72, superior_share=0.8)
 
 
@@ -31,7 +32,7 @@ def made(*shapes: spine.BodyShape) -> tuple[SpinePhantom, Volume, Segmentation]:
 @pytest.fixture(scope="module")
 def column() -> tuple[SpinePhantom, Volume, Segmentation, tuple[BodyGeometry | NotMeasured, ...]]:
     """L2 to L5 with a wedge fracture of L3."""
-    shapes = (normal_shape(25.5), BROKEN, normal_shape(25.0), normal_shape(24.0))
+    shapes = (normal_shape(25.5), BROKEN, normal_shape(25.0), L5)
     phantom, volume, segmentation = made(*shapes)
     return phantom, volume, segmentation, fit_bodies(volume, segmentation)
 
@@ -114,7 +115,7 @@ def test_uniform_crush_is_seen_by_the_neighbours() -> None:
 
 def test_two_fractures_side_by_side_do_not_vouch_for_each_other() -> None:
     """Both lost a third at every place, so that neither shows it by its own shape."""
-    shapes = (normal_shape(25.0), normal_shape(16.5), normal_shape(16.5), normal_shape(25.0))
+    shapes = (normal_shape(25.0), normal_shape(16.5), normal_shape(16.5), L5)
     _, volume, segmentation = made(*shapes)
     findings = measure_vertebrae(volume, segmentation, assign_levels(segmentation), series_instance_uid="1.2.3")
     assert [f.deformity for f in findings] == ["none", "crush", "crush", "none"]

@@ -6,10 +6,10 @@ output of another network, so that a Dice coefficient is agreement with it and n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -17,9 +17,12 @@ from vertecast.anatomy import label_name
 from vertecast.errors import GeometryError
 from vertecast.evaluation import metrics
 from vertecast.evaluation.datasets import read_labels
+from vertecast.evaluation.datasets.schemes import recoded
+from vertecast.evaluation.real_variants import Variant
+from vertecast.evaluation.real_whole import WholeScore, score_whole
 from vertecast.evaluation.scoring import body_counts, label_pair
 from vertecast.images import Mask
-from vertecast.results import Quantity, VertebraFinding
+from vertecast.results import Measured, NotMeasured, Quantity, StudyReport, VertebraFinding
 
 SUBREGION_BODY: Final = (49, 50)
 """Numbers of the body's inside and of its border in a map of subregions."""
@@ -37,6 +40,12 @@ class RealImage:
         scored: Level whose Dice coefficient has a target; None for all bodies together.
         target_dice: What must be reached.
         levels: "known" where something to count from is in view, "unknown" where there is nothing.
+        whole: Label map of whole vertebrae, body and posterior elements under one number; None where there is none.
+        whole_scheme: What its numbers mean, a name of `vertecast analyze --labels`.
+        whole_levels: Uppermost and lowest level of it that is scored.
+        whole_target: What all of them merged must reach.
+        each_target: What each of them must reach.
+        variant: How the image is changed before it is analysed; None: not at all.
     """
 
     name: str
@@ -46,32 +55,103 @@ class RealImage:
     scored: str | None = None
     target_dice: float | None = None
     levels: Literal["known", "unknown"] | None = None
+    whole: str | None = None
+    whole_scheme: str = "verse"
+    whole_levels: tuple[str, str] = ("T1", "L5")
+    whole_target: float | None = None
+    each_target: float | None = None
+    variant: Variant | None = None
 
+
+_THORAX: Final = RealImage(
+    name="thorax_2p5mm", path="ct/thorax_2p5mm/ct.nii.gz", whole="ct/thorax_2p5mm/vertebrae.nii.gz",
+    whole_levels=("T1", "L3"), whole_target=0.90, each_target=0.82,
+)  # fmt: skip
 
 IMAGES: Final = (
     RealImage(
         name="lumbar_3mm", path="ct/lumbar_3mm/ct.nii.gz", bodies="ct/lumbar_3mm/bodies.nii.gz",
-        target_dice=0.86, levels="known",
+        target_dice=0.93, levels="known", whole="ct/lumbar_3mm/vertebrae.nii.gz",
+        whole_scheme="totalsegmentator", whole_levels=("T12", "L5"),
     ),
     RealImage(
         name="lumbar_crop_1p5mm", path="ct/lumbar_crop_1p5mm/ct.nii.gz",
         bodies="ct/lumbar_crop_1p5mm/vertebrae.nii.gz", subregions="ct/lumbar_crop_1p5mm/subregions.nii.gz",
-        scored="L3", target_dice=0.90, levels="unknown",
+        scored="L3", target_dice=0.94, levels="unknown", whole="ct/lumbar_crop_1p5mm/vertebrae.nii.gz",
+        whole_levels=("L2", "L4"),
     ),
+    _THORAX,
+    replace(_THORAX, name="thorax_2p5mm_back_cut", variant="back cut", whole_target=None, each_target=None),
+    replace(_THORAX, name="thorax_2p5mm_contrast", variant="contrast", whole_target=None, each_target=None),
     RealImage(name="abdomen_dicom", path="ct/abdomen_dicom"),
     RealImage(name="abdomen_flipped_axes", path="ct/abdomen_flipped_axes"),
     RealImage(name="thorax_elastix", path="ct/thorax_elastix/ct.mha"),
 )  # fmt: skip
 
 
+FRACTURED_GRADE: Final = 2
+"""Genant grade from which a sound spine is wronged beyond what readers disagree on: grade 1 is theirs to dispute."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What a report says: bodies as name and "is it complete", cement, leaks and pieces of metal by number."""
+    """What a report says.
+
+    Attributes:
+        bodies: Name of each, and whether it is complete.
+        cement, leaks, metal: Number of pieces.
+        cement_ml, leaks_ml, metal_ml: Their volume together, as far as it was measured.
+        fractured: Complete bodies of `FRACTURED_GRADE` or more, with their grade.
+        undecided: Complete bodies whose range of grades reaches across that limit.
+        ungraded: Complete bodies without a grade.
+    """
 
     bodies: Sequence[tuple[str, bool]]
     cement: int
     leaks: int
     metal: int
+    cement_ml: float = 0.0
+    leaks_ml: float = 0.0
+    metal_ml: float = 0.0
+    fractured: Sequence[tuple[str, int]] = ()
+    undecided: Sequence[str] = ()
+    ungraded: Sequence[str] = ()
+
+    @property
+    def complete(self) -> int:
+        """Number of bodies that no edge of the image cuts."""
+        return sum(whole for _, whole in self.bodies)
+
+
+def claims_of(report: StudyReport) -> Claims:
+    """What a report says, as numbers to compare."""
+    complete = [body for body in report.vertebrae if body.complete]
+    grades = {body.level: body.genant_grade for body in complete}
+    ranges = {body.level: body.genant_grade_range for body in complete}
+    return Claims(
+        bodies=[(body.level, body.complete) for body in report.vertebrae],
+        cement=len(report.cement),
+        leaks=len(report.leaks),
+        metal=len(report.hardware),
+        cement_ml=_sum(one.volume for one in report.cement),
+        leaks_ml=_sum(one.volume for one in report.leaks),
+        metal_ml=_sum(one.volume for one in report.hardware),
+        fractured=[
+            (name, grade)
+            for name, grade in grades.items()
+            if not isinstance(grade, NotMeasured) and grade >= FRACTURED_GRADE
+        ],
+        undecided=[
+            name
+            for name, span in ranges.items()
+            if not isinstance(span, NotMeasured) and span[0] < FRACTURED_GRADE <= span[1]
+        ],
+        ungraded=[name for name, grade in grades.items() if isinstance(grade, NotMeasured)],
+    )
+
+
+def _sum(volumes: Iterable[Measured]) -> float:
+    return sum(one.value for one in volumes if isinstance(one, Quantity))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +159,7 @@ class RealScore:
     """How one real image came out; Dice coefficients are None, and the lists empty, where there is no truth.
 
     ``height_differences_mm``: by true level and place, the height measured less that measured on the true outline.
+    ``whole``: whole vertebrae; None where no map of them is known.
     """
 
     image: RealImage
@@ -89,6 +170,7 @@ class RealScore:
     beyond_truth: tuple[str, ...]
     levels_right: bool | None
     height_differences_mm: dict[str, dict[str, float]] = field(default_factory=dict)
+    whole: WholeScore | None = None
 
     @property
     def scored_dice(self) -> float | None:
@@ -115,6 +197,22 @@ def read_real_truth(image: RealImage, data: Path) -> Mask | None:
     return Mask(labels=np.where(inside, bodies.labels, 0).astype(np.uint8), lps_from_index=bodies.lps_from_index)
 
 
+def read_whole_truth(image: RealImage, data: Path, numbers: Mapping[int, int]) -> Mask | None:
+    """The whole vertebrae of an image, numbered as in ``labels_<n>.nii.gz``; None where there are none.
+
+    Args:
+        image: Which one; a variant has those of the image that it is made from.
+        data: Folder of the real images.
+        numbers: Our number by the map's, of its scheme.
+
+    Raises:
+        UnreadableError: The map is missing or damaged, or holds a number without a meaning.
+    """
+    if image.whole is None:
+        return None
+    return recoded(read_labels(data / image.whole), numbers, data / image.whole)
+
+
 def score_real(
     image: RealImage,
     claims: Claims,
@@ -122,6 +220,8 @@ def score_real(
     truth: Mask | None,
     measured: Sequence[VertebraFinding] = (),
     measured_on_truth: Sequence[VertebraFinding] = (),
+    *,
+    whole: Mask | None = None,
 ) -> RealScore:
     """Score one image.
 
@@ -132,6 +232,7 @@ def score_real(
         truth: Its true bodies, if known.
         measured: The vertebrae of its report.
         measured_on_truth: The same measurement on the true outlines.
+        whole: Its whole vertebrae, if known.
     """
     dice: float | None = None
     by_level: dict[str, float] = {}
@@ -154,6 +255,7 @@ def score_real(
         beyond_truth=() if truth is None else tuple(beyond),
         levels_right=None if image.levels is None else known[image.levels],
         height_differences_mm=_height_differences_mm(measured, measured_on_truth, names),
+        whole=None if whole is None else score_whole(whole, found, image.whole_levels),
     )
 
 
@@ -173,57 +275,3 @@ def _height_differences_mm(
 
 def _all_unknown(claims: Claims) -> bool:
     return all(name.startswith("V") for name, _ in claims.bodies)
-
-
-def text_lines(score: RealScore) -> Iterator[str]:
-    """One image in a few lines."""
-    claims = score.claims
-    names = " ".join(name if whole else f"{name}(cut)" for name, whole in claims.bodies)
-    yield f"{score.image.name}: {len(claims.bodies)} bodies: {names or 'none'}"
-    if score.dice is not None:
-        parts = ", ".join(f"{name} {value:.3f}" for name, value in score.dice_by_level.items())
-        yield f"  body Dice {score.dice:.3f}; {parts}"
-        beyond = " ".join(score.beyond_truth) or "none"
-        yield f"  missed: {' '.join(score.missed) or 'none'}; beyond the truth: {beyond}"
-    if score.scored_dice is not None and score.image.target_dice is not None:
-        verdict = "reached" if score.scored_dice >= score.image.target_dice else "missed"
-        what = score.image.scored or "all bodies"
-        yield f"  target: {what} ≥{score.image.target_dice:g}: {verdict} ({score.scored_dice:.3f})"
-    if score.height_differences_mm:
-        yield f"  heights less those of the true outlines (mm): {_differences(score.height_differences_mm)}"
-    if score.levels_right is not None:
-        right = "all named rightly" if score.image.levels == "known" else "said to be unknown, which is right"
-        yield f"  levels: {right if score.levels_right else 'wrong'}"
-    claimed = f"{claims.cement} cement, {claims.leaks} leaks, {claims.metal} metal"
-    yield f"  claimed: {claimed}{'' if claims.cement + claims.leaks + claims.metal else ' (right: there is none)'}"
-
-
-def _differences(by_level: Mapping[str, Mapping[str, float]]) -> str:
-    """Mean and mean absolute difference of each place."""
-    places = dict.fromkeys(place for one in by_level.values() for place in one)
-    parts = []
-    for place in places:
-        values = np.array([one[place] for one in by_level.values() if place in one])
-        parts.append(f"{place} {values.mean():+.1f}, absolute {np.abs(values).mean():.1f}")
-    return f"{'; '.join(parts)}; {len(by_level)} bodies"
-
-
-def document(scores: Sequence[RealScore]) -> dict[str, Any]:
-    """The same as JSON values, by the name of the image."""
-    return {
-        score.image.name: {
-            "bodies": [{"level": name, "complete": whole} for name, whole in score.claims.bodies],
-            "body_dice": score.dice,
-            "body_dice_by_level": score.dice_by_level,
-            "target_dice": score.image.target_dice,
-            "scored_dice": score.scored_dice,
-            "missed": list(score.missed),
-            "beyond_truth": list(score.beyond_truth),
-            "levels_right": score.levels_right,
-            "height_differences_mm": score.height_differences_mm,
-            "cement": score.claims.cement,
-            "leaks": score.claims.leaks,
-            "metal": score.claims.metal,
-        }
-        for score in scores
-    }
