@@ -23,9 +23,13 @@ RIM_FILLET_MM: Final = 1.2
 """Radius over which wall and endplate are rounded into each other; smaller than the inset of the six points."""
 
 
+RIM_FLATNESS: Final = 1.25
+"""Above 1 the hollow of an endplate meets its rim without an edge; the more, the wider the rim. A choice."""
+
+
 def _bump(radius: Array, exponent: float) -> Array:
     """Share of an endplate's hollow: 1 in the middle, 0 from the rim (radius 1) on, flat at both like a real one."""
-    return np.asarray(np.clip(1 - radius**exponent, 0.0, None) ** 2)
+    return np.asarray(np.clip(1 - radius**exponent, 0.0, None) ** RIM_FLATNESS)
 
 
 def rim_heights_mm(
