@@ -28,8 +28,14 @@ Array: TypeAlias = npt.NDArray[np.float32]
 Network: TypeAlias = "Callable[[Tensor], Tensor]"
 """HU (1, 1, i, j, k) → channels (1, c, i, j, k)."""
 
-MARGIN_MM: Final = ((55.0, 55.0), (35.0, 75.0), (30.0, 30.0))
-"""Room left around the located bodies (left-right, front-back, down-up): arches, rib heads, leaks, the sacrum."""
+COLUMN: Final = (Structure.BODY, Structure.POSTERIOR, Structure.CANAL, Structure.DISC)
+"""What is located: together they are one piece where single bodies are seen badly at 4 mm, as in the upper chest."""
+
+MARGIN_MM: Final = ((45.0, 45.0), (40.0, 45.0), (35.0, 35.0))
+"""Room left around the located column (left-right, front-back, down-up): processes, rib heads, leaks, the sacrum."""
+
+NEAR_MM: Final = 36.0
+"""Within the box the fine network looks at what lies no farther than this from the located column, along each axis."""
 
 SMALL_VOLUME_MM: Final = 200.0
 """An image no larger than this in every direction is its own box."""
@@ -160,8 +166,8 @@ class CtSegmenter:
         coarse, coarse_shape = geometry.aligned_grid(
             volume.lps_from_index, volume.shape, self.bundle.locator.spacing_mm
         )
-        body = self._locate(resampled(volume, coarse, coarse_shape))
-        found = np.argwhere(body)
+        column = self._locate(resampled(volume, coarse, coarse_shape))
+        found = np.argwhere(column)
         if not len(found):
             raise UnsupportedError("no spine was found in this CT; if it shows one, check its orientation and units")
         margin = np.array(MARGIN_MM)
@@ -172,15 +178,16 @@ class CtSegmenter:
         grid = geometry.scaling_affine([fine] * 3, whole[:3, 3] + start * fine)
         size = stop - start
         shape = (int(size[0]), int(size[1]), int(size[2]))
-        reach = round(max(margin.max(axis=1)) / self.bundle.locator.spacing_mm)
-        wide = ndimage.maximum_filter(body.astype(np.float32), size=reach, mode="constant")
+        reach = round(NEAR_MM / self.bundle.locator.spacing_mm)
+        wide = ndimage.maximum_filter(column.astype(np.float32), size=2 * reach + 1, mode="constant")
         near = geometry.resample(wide, coarse, grid, shape, order=0) > 0
         return grid, shape, near
 
     def _locate(self, hu: Array) -> npt.NDArray[np.bool_]:
-        """Bodies on the coarse grid: the large pieces and what is not much smaller."""
+        """The column on the coarse grid: the large pieces and what is not much smaller."""
         probability = _softmax(self._run(self.locator, hu, None)[: len(Structure)])
-        pieces, count = ndimage.label(probability[Structure.BODY] > CONFIDENT, structure=np.ones((3, 3, 3)))
+        is_column = probability[list(COLUMN)].sum(axis=0) > CONFIDENT
+        pieces, count = ndimage.label(is_column, structure=np.ones((3, 3, 3)))
         if not count:
             return np.zeros(hu.shape, dtype=bool)
         volume_ml = np.bincount(pieces.ravel()) * self.bundle.locator.spacing_mm**3 / 1000
