@@ -43,6 +43,11 @@ volume of a rib nothing is concluded. On 40 simulated studies lumbar bodies had 
 T12 from 0.10."""
 
 
+FIRST_RIB_SHARE: Final = 0.3
+"""Less than this share of the median rib is no first rib. A choice: the first rib is broad, a lumbar or a cervical one
+small."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbering:
     """The level of every vertebra, cranial to caudal, and what is unusual about the count, for the reader."""
@@ -156,9 +161,13 @@ def _last_rib(segmentation: Segmentation, centers: FloatArray) -> int | None:
 
 
 def _rib_bearing_run(segmentation: Segmentation, centers: FloatArray, slots: npt.NDArray[np.intp], last: int) -> int:
-    """Number of places with ribs in one run upwards from the last rib."""
+    """Number of places with ribs in one run upwards from the last rib.
+
+    Bodies at its upper end are whole and their ribs of ordinary size: a rib seen at C7 is a piece of the first one.
+    """
     volumes = _rib_volumes_mm3(segmentation, centers)
+    least = max(RIB_MIN_VOLUME_MM3, FIRST_RIB_SHARE * float(np.median(volumes[volumes >= RIB_MIN_VOLUME_MM3])))
     top = last
-    while top > 0 and volumes[top - 1] >= RIB_MIN_VOLUME_MM3:
+    while top > 0 and volumes[top - 1] >= least and not segmentation.touches_border[top - 1]:
         top -= 1
     return int(slots[last] - slots[top]) + 1

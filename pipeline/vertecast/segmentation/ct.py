@@ -40,6 +40,10 @@ NEAR_MM: Final = 36.0
 SMALL_VOLUME_MM: Final = 200.0
 """An image no larger than this in every direction is its own box."""
 
+LARGEST_UNLOCATED_L: Final = 25.0
+"""An image up to this size in which no column was located is looked at whole, in up to a minute: a field that ends at
+the back of the bodies hides the arches, by which the coarse network knows a spine."""
+
 LOCATED_ML: Final = 3.0
 """A located piece smaller than this is not taken for a spine."""
 
@@ -169,7 +173,11 @@ class CtSegmenter:
         column = self._locate(resampled(volume, coarse, coarse_shape))
         found = np.argwhere(column)
         if not len(found):
-            raise UnsupportedError("no spine was found in this CT; if it shows one, check its orientation and units")
+            if np.prod(whole_shape) * fine**3 > LARGEST_UNLOCATED_L * 1e6:
+                raise UnsupportedError(
+                    "no spine was found in this CT; if it shows one, check its orientation and units"
+                )
+            return whole, whole_shape, None
         margin = np.array(MARGIN_MM)
         low = geometry.apply(coarse, found.min(axis=0) - 0.5) - margin[:, 0]
         high = geometry.apply(coarse, found.max(axis=0) + 0.5) + margin[:, 1]

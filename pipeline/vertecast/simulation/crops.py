@@ -26,6 +26,9 @@ COARSE_RATE: Final = 0.18
 CUT_RATE: Final = 0.3
 """Share of the crops that reach beyond the edge of the image."""
 
+CUT_BEHIND_RATE: Final = 0.05
+"""Share of the crops of an image that ends near the posterior wall of the bodies, or within them."""
+
 ROUND_FIELD_RATE: Final = 0.06
 """Share of the crops that reach beyond the circle that the scanner has seen."""
 
@@ -231,9 +234,15 @@ def scan(hu: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generato
     return np.clip(image, -1024, 3071 if rng.random() < 0.7 else 8000)
 
 
-def _beyond_view(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Where a crop reaches beyond the image, which ends anywhere: on up to three sides, or round a circle."""
+def _beyond_view(structure: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Where a crop reaches beyond the image, which ends anywhere: on up to three sides, at bodies, round a circle."""
+    shape = structure.shape
     beyond = np.zeros(shape, dtype=bool)
+    if rng.random() < CUT_BEHIND_RATE:  # a field round the heart often ends in the spine, which then has no arches
+        rows = np.flatnonzero((structure == Structure.BODY).any(axis=(0, 2)))
+        if len(rows):
+            depth = len(rows)
+            beyond[:, max(int(rows[-1] + 1 - rng.uniform(-0.2, 0.5) * depth), 1) :] = True
     if rng.random() < CUT_RATE:
         for side in rng.choice(6, size=int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])), replace=False):
             n = int(rng.integers(4, shape[side // 2] // 2))
@@ -274,7 +283,7 @@ def take_crop(patient: Patient, rng: np.random.Generator, settings: CropSettings
             start = np.clip(np.round(center + jitter - size / 2), 0, np.maximum(shape - size, 0)).astype(int)
     box = tuple(slice(int(s), int(s) + size) for s in start)
     hu = scan(patient.hu[box], settings.spacing_mm, rng)
-    beyond = _beyond_view(hu.shape, rng)
+    beyond = _beyond_view(patient.structure[box], rng)
     hu[beyond] = -1000
     seen = ~beyond
     structure, instance = patient.structure[box] * seen, patient.instance[box] * seen
