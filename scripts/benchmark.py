@@ -6,7 +6,8 @@
 - ``films``: the same of a radiograph of 2,000 × 2,500 pixels and a cine of 512 × 512;
 - ``batch``: studies an hour with one worker and with two, over data_samples;
 - ``service``: from a study that has settled to its results in an Orthanc beside it;
-- ``runtimes``: torch and OpenVINO, float32 and bfloat16: time, and what moves in the measurements.
+- ``runtimes``: torch and OpenVINO, float32 and bfloat16: time, and what moves in the measurements;
+- ``training``: seconds a crop or picture of each network's training, with the worker.
 
 ``--table README.md`` writes the table between its two marker comments. ``--from FILE...`` takes stored figures, the
 later file before the earlier one, and measures only the subjects that are named. A subject that fails is told in the
@@ -32,8 +33,9 @@ from benchmarks.films import measure_films
 from benchmarks.machine import load, machine
 from benchmarks.runtimes import measure_runtimes
 from benchmarks.service import measure_service
+from benchmarks.training import measure_training
 
-SUBJECTS: Final = ("ct", "films", "batch", "service", "runtimes")
+SUBJECTS: Final = ("ct", "films", "batch", "service", "runtimes", "training")
 
 
 def measurements(runs: int, study: Path | None) -> Mapping[str, Callable[[], Sequence[Found]]]:
@@ -44,6 +46,7 @@ def measurements(runs: int, study: Path | None) -> Mapping[str, Callable[[], Seq
         "batch": lambda: measure_batch(runs),
         "service": lambda: measure_service(runs),
         "runtimes": lambda: measure_runtimes(runs),
+        "training": lambda: measure_training(runs),
     }
 
 

@@ -10,10 +10,14 @@ from typing import Any
 
 import benchmark
 import pytest
-from benchmarks import batch, runtimes, table
+import yaml
+from benchmarks import batch, runtimes, table, training
 from benchmarks.figures import Aim, Comparison, Difference, Figure, RuntimeRow, Section, from_json, to_json
 from benchmarks.machine import machine
 from benchmarks.processes import Run, alone, measure, observe
+
+from tiny_training import TINY
+from vertecast.training import load_task
 
 README = f"# Title\n\nBefore.\n\n{table.BEGIN}\nnot measured yet\n{table.END}\n\nAfter.\n"
 
@@ -189,6 +193,25 @@ def test_the_ratio_of_two_workers_is_that_of_pairs_of_runs(monkeypatch: pytest.M
     assert ratio.verdicts() == ["≥1.6× reached"]
     assert over_all_cores.cold == pytest.approx((1.5, 1.0, 1.5))
     assert over_all_cores.verdicts() == []
+
+
+def test_a_training_is_measured_by_the_rounds_of_a_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = tmp_path / "tiny.yaml"
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in TINY.items()}
+    schedule.write_text(yaml.safe_dump({**values, "batch": 2, "uses": 4, "workers": 1}), encoding="utf-8")
+    network = training._Network(name="tiny, a crop", schedule=schedule)
+    monkeypatch.setattr(training, "NETWORKS", (network,))
+    (found,) = training.measure_training(2)
+    (figure,) = found.figures
+    assert (figure.name, len(figure.cold), len(figure.warm)) == ("tiny, a crop", 1, 2)
+    assert min(*figure.cold, *figure.warm) > 0
+    assert 0.1 < figure.memory_gib[0] < 8
+    assert from_json(to_json([found])) == [found]
+
+
+def test_a_round_is_what_one_patient_of_a_shipped_schedule_serves_for() -> None:
+    rounds = [training.steps_of_a_patient(load_task(network.schedule).settings) for network in training.NETWORKS]
+    assert rounds == [5, 16, 32]
 
 
 def test_each_process_is_measured_alone(repository: Path) -> None:

@@ -21,9 +21,9 @@ WIDTH: Final = 120
 EXPLAINED: Final = (
     "Time and memory on one machine: seconds hold for it alone, ratios (measuring over network, two workers over one, "
     "one runtime over another) say more about others. Runs of each: {runs}; the median, of memory the largest. "
-    "Cold: in processes that were just started; warm: in one that has done the same before. Whole analyses, batch and "
-    "service are wall time; the stages are processor time and, cold, the first time in a process. {machine}. "
-    "Load before: {loads}."
+    "Cold: in processes that were just started; warm: in one that has done the same before. Whole analyses, batch, "
+    "service and training are wall time; the stages are processor time and, cold, the first time in a process. "
+    "{machine}. Load before: {loads}."
 )
 
 

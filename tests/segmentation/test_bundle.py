@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,22 @@ def test_what_was_written_is_loaded(bundle: Path) -> None:
     with torch.inference_mode():
         output = opened.outliner.load()(torch.zeros(1, 1, 32, 16, 16))
     assert output.shape == (1, OUTPUT_CHANNELS, 32, 16, 16)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_weights_can_be_read_by_whom_the_umask_lets(bundle: Path, umask: int, mode: int) -> None:
+    from vertecast.segmentation.network import SpineNet
+
+    weights = bundle / WEIGHTS[LOCATOR]
+    weights.chmod(0o600)
+    before = os.umask(umask)
+    try:
+        write_network(bundle, LOCATOR, SpineNet(WIDTHS).state_dict(), {"spacing_mm": 4.0, "widths": list(WIDTHS)})
+    finally:
+        os.umask(before)
+    assert weights.stat().st_mode & 0o777 == mode
+    assert [path.name for path in weights.parent.iterdir() if path.suffix == ".tmp"] == []
+    Bundle.open(bundle)
 
 
 def test_one_changed_byte_is_refused(bundle: Path) -> None:

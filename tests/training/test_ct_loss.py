@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vertecast.anatomy import Structure
 from vertecast.simulation.crops import CropSettings, crops, draw_patient, scan, take_crop
-from vertecast.training.ct import dice_scores, loss_terms, members
+from vertecast.training.ct import dice_scores, loss_terms, marginal_loss, members, single_loss, structure_loss
 from vertecast.training.examples import as_tensors
 from vertecast.training.labelled import ANYTHING
 
@@ -79,6 +81,43 @@ def test_where_all_is_known_the_loss_is_the_cross_entropy() -> None:
     dice = 1 - (2 * overlap + 50) / (likely.sum((0, 2, 3, 4)) + truth.sum((0, 2, 3, 4)) + 50)
     expected = 3 * torch.nn.functional.cross_entropy(output[:, :8], structure) + 0.5 * dice[1:].mean()
     torch.testing.assert_close(loss_terms(output, batch)["structure"], expected)
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.tuples(st.integers(1, 3), *(st.integers(1, 7) for _ in range(3))),
+    scale=st.sampled_from([0.0, 0.1, 1.0, 10.0]),
+    present=st.sets(st.sampled_from(list(Structure)), min_size=1),
+)
+def test_of_sets_with_one_member_both_ways_are_the_same(
+    seed: int, shape: tuple[int, int, int, int], scale: float, present: set[Structure]
+) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    names = torch.tensor(sorted(present))
+    allowed = (1 << names[torch.randint(len(names), shape, generator=chance)]).to(torch.uint8)
+    weight = 1 + 9 * torch.randint(2, shape, generator=chance).float()
+    drawn = scale * torch.randn(shape[0], len(Structure), *shape[1:], generator=chance)
+    values, gradients = [], []
+    for loss_of in (single_loss, marginal_loss, structure_loss):
+        logits = drawn.clone().requires_grad_()
+        loss = loss_of(logits, allowed, weight)
+        loss.backward()
+        assert logits.grad is not None
+        values.append(loss.detach())
+        gradients.append(logits.grad)
+    torch.testing.assert_close(values[0], values[1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-5)
+    assert torch.equal(values[2], values[0]), "the quicker way is taken"
+
+
+def test_one_voxel_with_a_larger_set_takes_the_marginal_loss() -> None:
+    torch.manual_seed(0)
+    batch = _batch()
+    batch["allowed"][0, 3, 4, 5] = 1 << Structure.BODY | 1 << Structure.POSTERIOR
+    logits, weight = torch.randn(1, 8, 32, 32, 32), torch.ones(1, 32, 32, 32)
+    found = structure_loss(logits, batch["allowed"], weight)
+    assert torch.equal(found, marginal_loss(logits, batch["allowed"], weight))
 
 
 def test_a_set_of_structures_asks_for_no_more() -> None:

@@ -75,13 +75,13 @@ def write_network(folder: Path, network: str, state: Mapping[str, Tensor], facts
         BundleError: the metadata cannot be read.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     document = _metadata(folder)
     weights = WEIGHTS[network]
     (folder / weights).parent.mkdir(parents=True, exist_ok=True)
     half = {name: values.detach().cpu().to(torch.float16).contiguous() for name, values in state.items()}
-    save_file(half, folder / weights)
+    _write_whole(folder / weights, save(half))
     document.setdefault("networks", {})[network] = {"weights": weights, **facts}
     document.setdefault("sha256", {})[weights] = file_sha256(folder / weights)
     if network == OUTLINER:
@@ -170,6 +170,17 @@ def _metadata(folder: Path) -> dict[str, Any]:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, for whom the umask lets read it.
+
+    `safetensors` writes through a temporary file that is its owner's alone and stays so: whoever else uses the
+    installation could not load the weights.
+    """
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
