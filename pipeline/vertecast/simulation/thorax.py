@@ -12,6 +12,7 @@ from vertecast import geometry
 from vertecast.anatomy import Level, Structure
 from vertecast.simulation.bone import BoneLook, paint_bone
 from vertecast.simulation.canvas import Canvas, smooth_curve
+from vertecast.simulation.population import DIMENSIONS
 from vertecast.simulation.spine import Spine, Vertebra
 
 Points: TypeAlias = npt.NDArray[np.float64]
@@ -38,6 +39,19 @@ LAST_CARTILAGE: Final = 9
 def rib_number(level: Level) -> int:
     """Ribs counted from 0; T13 has the thirteenth."""
     return 12 if level is Level.T13 else int(level) - int(Level.T1)
+
+
+def _height_mm(spine: Spine, level: Level) -> float:
+    """LPS z of a level's body; of one that the spine does not hold as far from the nearest one as levels mostly lie."""
+    names = list(DIMENSIONS)
+    at = {v.level: float(v.lps_from_local[2, 3]) for v in spine.vertebrae}
+    if level in at:
+        return at[level]
+    wanted = names.index(level)
+    nearest = min((one for one in at if one in names), key=lambda one: abs(names.index(one) - wanted))
+    first, last = sorted((names.index(nearest), wanted))
+    away_mm = spine.size * sum(DIMENSIONS[one].gap for one in names[first:last])
+    return at[nearest] + (away_mm if names.index(nearest) > wanted else -away_mm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,21 +85,21 @@ class Thorax:
         centers = np.array(
             [v.lps_from_local[:3, 3] for v in spine.vertebrae] + [spine.lps_from_sacrum[:3, 3] + [0, 5, -20]]
         )
-        height = {v.level: float(v.lps_from_local[2, 3]) for v in spine.vertebrae}
+        t1_z_mm, t12_z_mm = _height_mm(spine, Level.T1), _height_mm(spine, Level.T12)
         old = spine.age_years > 50
         width = spine.size * float(rng.uniform(0.9, 1.1))
         arms_down = bool(rng.random() < ARMS_DOWN_RATE)
         lift = rng.uniform(-30, 0) if arms_down else rng.uniform(-10, 25)
         return cls(
             column_lps_mm=centers[np.argsort(centers[:, 2])],
-            t1_z_mm=height[Level.T1],
-            t12_z_mm=height[Level.T12],
+            t1_z_mm=t1_z_mm,
+            t12_z_mm=t12_z_mm,
             width=width,
             depth=spine.size * float(rng.uniform(0.85, 1.2)),
             drop=float(rng.uniform(0.75, 1.2)),
             calcified=float(rng.uniform(0.05, 0.9)) if rng.random() < (0.6 if old else 0.15) else 0.0,
             arms_down=arms_down,
-            shoulder_mm=(width * rng.uniform(146, 166), rng.uniform(-25, 10), height[Level.T1] + lift),
+            shoulder_mm=(width * rng.uniform(146, 166), rng.uniform(-25, 10), t1_z_mm + lift),
         )
 
     def share(self, z_mm: npt.ArrayLike) -> Points:
