@@ -37,7 +37,7 @@ def vertecast_labels(patient: Patient) -> np.ndarray:
 def verse_labels(patient: Patient) -> np.ndarray:
     """Whole vertebrae with the numbers of VerSe, the topmost one T1; no sacrum, no cement."""
     bone = np.isin(patient.structure, (Structure.BODY, Structure.POSTERIOR)) & (patient.instance > 0)
-    return np.where(bone, patient.instance + Level.T1.value - 1, 0).astype(np.uint8)
+    return np.where(bone, patient.instance + Level.C3.value - 1, 0).astype(np.uint8)
 
 
 def lps_from_index() -> geometry.FloatArray:

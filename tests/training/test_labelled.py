@@ -19,7 +19,7 @@ from vertecast.training.labelled import ANYTHING, VERTEBRA, case_tensors, prepar
 from vertecast.training.sources import FolderSource, find_cases
 
 SPACING_MM = 2.5
-PATIENT = made.draw(3)
+PATIENT = made.draw(4)
 BODY, ARCH, SACRUM = (1 << s for s in (Structure.BODY, Structure.POSTERIOR, Structure.SACRUM))
 
 

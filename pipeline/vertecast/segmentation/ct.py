@@ -58,6 +58,9 @@ LEAST_CONFIDENCE: Final = 0.35
 LEAST_SIZE_SHARE: Final = 0.25
 """A whole body with less than this share of the median body's volume is a fragment; a crushed one keeps more."""
 
+LEAST_WHOLE_ML: Final = 1.5
+"""A whole body smaller than this is a piece of an arch: the smallest sound one, C3, has about 3 mL, T1 about 6."""
+
 HEIGHT_DOUBT_MM: Final = 39.4
 HEIGHT_DOUBT_POWER: Final = 1.5
 """Error of a height (1 SD) = 39.4 mm x (1 - confidence)^1.5: 0.4 mm at 0.95, 1.2 at 0.90, 2.3 at 0.85. Fitted on half
@@ -142,7 +145,7 @@ class CtSegmenter:
         found.labels[leaked] = 0
         edges = ndimage.binary_dilation(outside), _near_edge(volume, outside, grid, spacing)
         candidates = _candidates(hu, maps, agreement, np.where(structure == Structure.BODY, found.labels, 0), edges)
-        kept = [n for n, body in enumerate(candidates) if _is_vertebra(body, candidates)]
+        kept = [n for n, body in enumerate(candidates) if _is_vertebra(body, candidates, spacing**3 / 1000)]
         instances = found.only(kept)
         if not kept:
             raise UnsupportedError(
@@ -275,13 +278,14 @@ def _candidates(
     return result
 
 
-def _is_vertebra(body: _Candidate, others: list[_Candidate]) -> bool:
-    """Bone, and where it is not cut by the edge also sure enough and not far smaller than the others."""
+def _is_vertebra(body: _Candidate, others: list[_Candidate], voxel_ml: float) -> bool:
+    """Bone, and where it is not cut by the edge also sure enough and neither small nor far smaller than the others."""
     if body.bright_hu < BRIGHT_HU:
         return False
     whole = [other.voxels for other in others if not other.touches_border]
     return body.touches_border or (
-        body.confidence >= LEAST_CONFIDENCE and body.voxels >= LEAST_SIZE_SHARE * float(np.median(whole))
+        body.confidence >= LEAST_CONFIDENCE
+        and body.voxels >= max(LEAST_WHOLE_ML / voxel_ml, LEAST_SIZE_SHARE * float(np.median(whole)))
     )
 
 

@@ -23,7 +23,7 @@ RIM_FILLET_MM: Final = 1.2
 """Radius over which wall and endplate are rounded into each other; smaller than the inset of the six points."""
 
 
-RIM_FLATNESS: Final = 1.25
+RIM_FLATNESS: Final = 1.1
 """Above 1 the hollow of an endplate meets its rim without an edge; the more, the wider the rim. A choice."""
 
 
