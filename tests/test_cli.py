@@ -362,11 +362,12 @@ def test_a_file_that_is_no_structured_report_is_refused(tmp_path: Path) -> None:
 
 def test_a_simulated_patient_is_scored_against_its_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "simulate_case", lambda seed, kind: simulate_case(seed, kind, matrix=64))
-    made = invoke("simulate", "--out", tmp_path / "sim", "--seed", "5")
+    made = invoke("simulate", "--out", tmp_path / "sim", "--seed", "11")
     assert made.exit_code == 0
     folder = Path(made.stdout.removeprefix("[1/1] ").strip())
     assert list(folder.glob("*.dcm"))
-    assert invoke("analyze", folder, "--out", tmp_path / "out").exit_code == 0
+    analyzed = invoke("analyze", folder, "--out", tmp_path / "out")
+    assert analyzed.exit_code == 0, analyzed.output
     options = ["--truth", tmp_path / "sim", "--predictions", tmp_path / "out", "--out", tmp_path / "scores"]
     result = invoke("evaluate", *options)
     assert result.exit_code == 0
