@@ -11,7 +11,7 @@ import numpy as np
 from vertecast import geometry
 from vertecast.anatomy import Level
 from vertecast.geometry import FloatArray
-from vertecast.simulation.population import GRADE_LOSS, fracture
+from vertecast.simulation.population import GRADE_LOSS, LEAST_GAP_MM, fracture
 from vertecast.simulation.spine import BodyShape, Spine, Vertebra
 
 REGAINS_NOTHING: Final = 0.25
@@ -25,9 +25,6 @@ milder: with this spread, a choice, bodies gain 14, 11 and 6 %, and the wedge an
 DISC_SHARE: Final = 1 - 4.3 / 7.4
 """Part of a change of wedge angle that the discs beside the body take up: kyphosis fell by 4.3 degrees on average where
 the wedge angle fell by 7.4 (Teng, AJNR 2003;24:1893)."""
-
-LEAST_GAP_MM: Final = 0.5
-"""Rims do not come nearer to each other than this when a disc takes up an angle."""
 
 RECOLLAPSE_SHARE: Final = 0.3
 RECOLLAPSE_LOSS: Final = (0.2, 0.4)

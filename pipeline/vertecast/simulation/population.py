@@ -181,6 +181,9 @@ MEAN_BUMP_EXPONENT: Final = 3.0
 DISC_CLEARANCE_MM: Final = 0.6
 """Endplates are tilted against each other only as far as this much is left between their rims."""
 
+LEAST_GAP_MM: Final = 0.5
+"""Rims come no nearer to each other than this: bone on bone, but two bones."""
+
 GRADE_LOSS: Final = {1: (0.20, 0.25), 2: (0.25, 0.40), 3: (0.40, 0.70)}
 """Height loss of the Genant grades (qims 2019.02.04); the upper end of grade 3 is a choice."""
 
@@ -339,9 +342,23 @@ def _stack(
         shift = rng.normal(0, 0.3, 3) * [1, 1, 0]
         center = below[:3, 3] + up * (below_half + disc + half) + frame @ shift
         pose = geometry.affine(frame, center)
+        gap = _rim_gap_mm(geometry.inverse(below) @ pose, shape, below_shape)
+        pose[:3, 3] += max(LEAST_GAP_MM - gap, 0.0) * below[:3, 2]
         posed.append(_vertebra(level, pose, shape, intact, grade, deformity, size, rng))
         below, below_half, below_tilt, below_shape, below_coronal = pose, half, tilt, shape, coronal[n]
     return Spine(vertebrae=tuple(reversed(posed)), lps_from_sacrum=sacrum, sex=sex, age_years=age, size=size)
+
+
+def _rim_gap_mm(lower_from_upper: geometry.FloatArray, upper: BodyShape, lower: BodyShape | None) -> float:
+    """Least height of the upper body's rim (front, back and sides) over the lower endplate; None: the flat one of S1.
+
+    Negative where they cross, as leans in two planes and a shear between the bodies can make them.
+    """
+    points = upper.six_points_local_mm()["inferior"]
+    side = 0.45 * upper.width_mm
+    sides = [(x, 0.0, float(upper.inferior_mm(np.array([x]), np.array([0.0]))[0])) for x in (-side, side)]
+    x, y, z = geometry.apply(lower_from_upper, [points["anterior"], points["posterior"], *sides]).T
+    return float((z - (0.0 if lower is None else lower.superior_mm(x, y))).min())
 
 
 def _half_wedge(shape: BodyShape, *, superior: bool) -> float:
