@@ -14,6 +14,7 @@ import pytest
 from fakes import (
     HERE,
     SECRET_NAME,
+    equal_but_for_rounding,
     load_blocks,
     load_broken,
     load_interrupted,
@@ -145,17 +146,6 @@ def test_worker_processes_give_the_same(finished: tuple[Path, Path], tmp_path: P
     for name in ("a", "c"):
         alone, beside = (json.loads((folder / name / "report.json").read_text()) for folder in (out, tmp_path))
         assert equal_but_for_rounding(alone, beside)
-
-
-def equal_but_for_rounding(one: Any, other: Any) -> bool:
-    """Alike but for the last bits: on some processors BLAS adds up in another order with another number of threads."""
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(equal_but_for_rounding(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(equal_but_for_rounding, one, other))
-    return type(one) is type(other) and (
-        one == pytest.approx(other, rel=1e-12) if isinstance(one, float) else one == other
-    )
 
 
 def test_an_interrupted_run_keeps_what_is_done_and_goes_on(finished: tuple[Path, Path], tmp_path: Path) -> None:
