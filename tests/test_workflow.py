@@ -60,6 +60,13 @@ def test_no_spine_is_a_reason(tmp_path: Path) -> None:
     assert result.report.vertebrae == ()
 
 
+def test_more_vertebrae_than_a_spine_has_are_a_reason(spine: StudyFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "MOST_VERTEBRAE", 2)  # three blocks stand for more than thirty
+    result = analyze_study(spine, Config(), BlockSegmenter())
+    assert result.status == "failed"
+    assert "3 vertebrae were found, more than a spine has" in result.reason
+
+
 def test_another_kind_of_image_is_skipped(tmp_path: Path) -> None:
     write_dicom(tmp_path, modality="MR", slices=3)
     result = analyze_study(study_of(tmp_path), Config(), BlockSegmenter())

@@ -37,6 +37,7 @@ class _Network:
 NETWORKS: Final = (
     _Network(name="locator, a crop", schedule=SCHEDULES / "ct_locator.yaml"),
     _Network(name="outliner, a crop", schedule=SCHEDULES / "ct_outliner.yaml"),
+    _Network(name="closer look, a crop", schedule=SCHEDULES / "ct_closer.yaml"),
     _Network(name="films, a picture", schedule=SCHEDULES / "xray_spine.yaml"),
 )
 

@@ -103,11 +103,11 @@ def fit_body(
         lps_from_local = _turn_to_endplates(lps_from_local, lines)
         lines = trace(region, lps_from_local)
         if lines is not None and turn == FRAME_ROUNDS - 1:
-            lps_from_local = _turn_tofind_walls(region, lps_from_local, lines)
+            lps_from_local = _turned_to_walls(region, lps_from_local, lines)
             lines = trace(region, lps_from_local)
     if lines is None:
         return NotMeasured(reason="endplates not found")
-    lines = _betweenfind_walls(region, lps_from_local, lines)
+    lines = _between_walls(region, lps_from_local, lines)
     extent = _extent_along_axis(volume, segmentation, lps_from_local)
     covered = beside_cement(segmentation, lps_from_local, lines)
     sides = [(1.0, lines.top), (-1.0, lines.bottom)]
@@ -164,7 +164,7 @@ def _turn_to_endplates(lps_from_local: FloatArray, lines: Lines) -> FloatArray:
     return geometry.affine(rotated, geometry.apply(lps_from_local, middle))
 
 
-def _turn_tofind_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> FloatArray:
+def _turned_to_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> FloatArray:
     """Lean z in the sagittal plane to the mean direction of the anterior and posterior wall.
 
     A fracture tilts one endplate and with it the mean normal; the walls keep the body's own axis.
@@ -178,7 +178,7 @@ def _turn_tofind_walls(region: Region, lps_from_local: FloatArray, lines: Lines)
     return geometry.affine(rotated, lps_from_local[:3, 3])
 
 
-def _betweenfind_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> Lines:
+def _between_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> Lines:
     """The lines behind the front wall and before the back wall: what lies beyond is a spur of the rim."""
     superior, inferior = (fit_surface(lines, z, LINE_SPACING_MM) for z in (lines.top, lines.bottom))
     walls = find_walls(region, lps_from_local, superior, inferior, lines)

@@ -39,6 +39,11 @@ MIN_WALL_ROWS: Final = 4
 STEEPEST_WALL: Final = 0.4
 """Lean of the posterior wall against the line through the neighbours (dy/dz) beyond which it is not believed."""
 
+WALL_QUANTILE: Final = 0.85
+"""The wall is hollow between its rims, so the plane lies behind this share of its rows. With the median it cut a
+millimetre off the rims, and posterior heights were 0.27 mm too low (1.0 at most) on 22 bodies of 12 simulated patients;
+with this 0.04 (0.26). Rims themselves are round: their last rows lie before the plane again."""
+
 WALL_ROUNDS: Final = 4
 WALL_SCATTER_MM: Final = 1.0
 
@@ -133,7 +138,7 @@ def _body_middle(thickness_mm: FloatArray, canal: FloatArray) -> FloatArray:
 
 
 def find_posterior_wall(points_lps_mm: FloatArray, canal: Canal) -> PosteriorWall | None:
-    """A plane through what the way from the middle of the canal to the front meets first, between the pedicles.
+    """A plane at the rims of what the way from the middle of the canal to the front meets first, between the pedicles.
 
     Args:
         points_lps_mm: Voxel centres of the vertebra (n, 3), a millimetre apart.
@@ -161,7 +166,7 @@ def find_posterior_wall(points_lps_mm: FloatArray, canal: Canal) -> PosteriorWal
         weight = 1 / np.maximum(np.abs(y - lean * z - offset), WALL_SCATTER_MM)
     lean = float(np.clip(lean, -STEEPEST_WALL, STEEPEST_WALL))
     middle = float(np.mean(z))
-    offset = float(np.median(y - lean * (z - middle)))
+    offset = float(np.quantile(y - lean * (z - middle), WALL_QUANTILE))
     frame = canal.lps_from_local
     return PosteriorWall(
         point_lps_mm=geometry.apply(frame, [0.0, offset, middle]),

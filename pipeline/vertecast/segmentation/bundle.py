@@ -25,10 +25,12 @@ Net = TypeVar("Net", bound="Module")
 
 LOCATOR: Final = "locator"
 OUTLINER: Final = "outliner"
+CLOSER: Final = "closer"
 XRAY: Final = "xray"
 WEIGHTS: Final = {
     LOCATOR: "models/locator.safetensors",
     OUTLINER: "models/model.safetensors",
+    CLOSER: "models/closer.safetensors",
     XRAY: "models/model.safetensors",
 }
 
@@ -70,18 +72,31 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A CT bundle whose weights match their sums: a coarse network finds the spine, a fine one outlines it."""
+    """A CT bundle whose weights match their sums.
+
+    Attributes:
+        name, version: Of the bundle.
+        locator: The coarse network, which finds the spine.
+        outliner: The fine network, which outlines it.
+        closer: The finest network, which looks at each vertebra alone; a bundle may lack it.
+    """
 
     name: str
     version: str
     locator: NetworkSpec
     outliner: NetworkSpec
+    closer: NetworkSpec | None = None
+
+    @property
+    def networks(self) -> dict[str, NetworkSpec]:
+        """Those that it holds, by name."""
+        found = {LOCATOR: self.locator, OUTLINER: self.outliner, CLOSER: self.closer}
+        return {name: network for name, network in found.items() if network is not None}
 
     @property
     def models(self) -> tuple[tuple[str, str, str], ...]:
         """Name, version and sha256 of each network, as reports print them."""
-        networks = ((LOCATOR, self.locator), (OUTLINER, self.outliner))
-        return tuple((f"{self.name}/{name}", self.version, network.sha256) for name, network in networks)
+        return tuple((f"{self.name}/{name}", self.version, one.sha256) for name, one in self.networks.items())
 
     @classmethod
     def open(cls, folder: Path) -> Bundle:
@@ -94,10 +109,19 @@ class Bundle:
         verify_bundle(info)
         try:
             networks = json.loads((folder / METADATA).read_text(encoding="utf-8"))["networks"]
-            specs = {name: _spec(folder, networks[name], info.sha256) for name in (LOCATOR, OUTLINER)}
+            present = [name for name in (LOCATOR, OUTLINER, CLOSER) if name != CLOSER or name in networks]
+            specs = {name: _spec(folder, networks[name], info.sha256) for name in present}
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{folder / METADATA}: key missing or wrong ({error}); fetch the bundle again") from error
-        return cls(name=info.name, version=info.version, locator=specs[LOCATOR], outliner=specs[OUTLINER])
+        bundle = cls(name=info.name, version=info.version, **specs)
+        if bundle.closer is not None:
+            finer = bundle.outliner.spacing_mm / bundle.closer.spacing_mm
+            if finer < 1 or abs(finer - round(finer)) > 1e-6:
+                raise BundleError(
+                    f"{folder / METADATA}: the closer look's voxels must fit a whole number of times into the "
+                    "outliner's; train it at another spacing_mm"
+                )
+        return bundle
 
 
 def _spec(folder: Path, entry: Mapping[str, Any], sha256: Mapping[str, str]) -> NetworkSpec:

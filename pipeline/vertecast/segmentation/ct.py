@@ -16,10 +16,12 @@ from vertecast.anatomy import Structure
 from vertecast.config import Runtime
 from vertecast.errors import UnsupportedError
 from vertecast.images import Segmentation, Volume
-from vertecast.segmentation.bundle import Bundle
+from vertecast.segmentation.bundle import Bundle, NetworkSpec
 from vertecast.segmentation.cement import add_same_batch, beyond_outline
+from vertecast.segmentation.closer import CloserLook
 from vertecast.segmentation.grid import inside_image, resampled, run_tiled
 from vertecast.segmentation.instances import enclosed, separate
+from vertecast.segmentation.maps import Maps, softmax
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,35 +76,20 @@ PADDING_TOLERANCE_HU: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Maps:
-    """What the fine network says: class probabilities (s, i, j, k), cement, metal, offsets (3, i, j, k) in mm."""
-
-    structure: Array
-    cement: Array
-    metal: Array
-    offset_mm: Array
-
-    def clear(self, where: npt.NDArray[np.bool_]) -> None:
-        """Make voxels background."""
-        self.structure[:, where] = 0
-        self.structure[Structure.BACKGROUND, where] = 1
-        self.cement[where] = 0
-        self.metal[where] = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CtSegmenter:
-    """The two networks of a CT bundle, loaded once.
+    """The networks of a CT bundle, loaded once.
 
     Attributes:
         bundle: Where they come from.
         locator, outliner: The coarse and the fine network.
+        closer: The closer look at every vertebra; None where the bundle has none.
         passes: 1, or 2 to run the mirror image too; how well they agree goes into each vertebra's confidence.
     """
 
     bundle: Bundle
     locator: Network
     outliner: Network
+    closer: CloserLook | None = None
     passes: int = 2
 
     @classmethod
@@ -114,12 +101,17 @@ class CtSegmenter:
             ConfigurationError: ``runtime`` is not installed.
         """
         bundle = Bundle.open(folder)
+        load: Callable[[NetworkSpec], Network] = NetworkSpec.load
         if runtime == "openvino":
             from vertecast.segmentation.openvino import load_openvino
 
-            locator, outliner = load_openvino(bundle.locator), load_openvino(bundle.outliner)
-            return cls(bundle=bundle, locator=locator, outliner=outliner, passes=passes)
-        return cls(bundle=bundle, locator=bundle.locator.load(), outliner=bundle.outliner.load(), passes=passes)
+            load = load_openvino
+        closer = None
+        if bundle.closer is not None:
+            finer = round(bundle.outliner.spacing_mm / bundle.closer.spacing_mm)
+            closer = CloserLook(network=_whole(load(bundle.closer)), finer=finer)
+        locator, outliner = load(bundle.locator), load(bundle.outliner)
+        return cls(bundle=bundle, locator=locator, outliner=outliner, closer=closer, passes=passes)
 
     def segment(self, volume: Volume) -> Segmentation:
         """Find and outline the spine.
@@ -132,29 +124,28 @@ class CtSegmenter:
         maps, agreement = self._outline(hu, near)
         outside = _outside(volume, hu, grid)
         maps.clear(outside)
-        add_same_batch(maps.cement, maps.metal, hu, self.bundle.outliner.spacing_mm)
-        structure = maps.structure.argmax(0).astype(np.uint8)
-        holes = enclosed(structure)
-        structure[holes] = Structure.BODY
-        maps.structure[:, holes] = np.eye(len(Structure), dtype=np.float32)[:, [Structure.BODY]]
         spacing = self.bundle.outliner.spacing_mm
+        structure = _settled(maps, hu, spacing)
         found = separate(structure, maps.offset_mm, spacing)
-        leaked = beyond_outline(structure, found.labels, maps.cement >= CONFIDENT)
-        maps.structure[Structure.BODY, leaked] = 0
-        structure[leaked] = maps.structure[:, leaked].argmax(0)
-        found.labels[leaked] = 0
+        _take_leaks_out(maps, structure, found.labels)
         edges = ndimage.binary_dilation(outside), _near_edge(volume, outside, grid, spacing)
         candidates = _candidates(hu, maps, agreement, np.where(structure == Structure.BODY, found.labels, 0), edges)
         kept = [n for n, body in enumerate(candidates) if _is_vertebra(body, candidates, spacing**3 / 1000)]
-        instances = found.only(kept)
         if not kept:
             raise UnsupportedError(
                 "no vertebra was found in this CT; if it shows a spine, check its orientation and units"
             )
+        instances = found.only(kept)
+        labels = instances.labels
+        if self.closer is not None:
+            labels = self.closer.refine(volume, grid, maps, labels, instances.centers_index)
+            maps.clear(outside)
+            structure = _settled(maps, hu, spacing)
+            _take_leaks_out(maps, structure, labels)
         return Segmentation(
             lps_from_index=grid,
             structure=structure,
-            instance=instances.labels,
+            instance=labels,
             body_probability=maps.structure[Structure.BODY].astype(np.float16),
             cement_probability=maps.cement.astype(np.float16),
             metal_probability=maps.metal.astype(np.float16),
@@ -196,7 +187,7 @@ class CtSegmenter:
 
     def _locate(self, hu: Array) -> npt.NDArray[np.bool_]:
         """The column on the coarse grid: the large pieces and what is not much smaller."""
-        probability = _softmax(self._run(self.locator, hu, None)[: len(Structure)])
+        probability = softmax(self._run(self.locator, hu, None)[: len(Structure)])
         is_column = probability[list(COLUMN)].sum(axis=0) > CONFIDENT
         pieces, count = ndimage.label(is_column, structure=np.ones((3, 3, 3)))
         if not count:
@@ -206,13 +197,13 @@ class CtSegmenter:
         keep = volume_ml >= max(LOCATED_ML, 0.1 * volume_ml.max())
         return np.asarray(keep[pieces])
 
-    def _outline(self, hu: Array, near: npt.NDArray[np.bool_] | None) -> tuple[_Maps, Array | None]:
+    def _outline(self, hu: Array, near: npt.NDArray[np.bool_] | None) -> tuple[Maps, Array | None]:
         """Maps of the fine network; with two passes, their mean and how far the bodies differ."""
-        first = _maps(self._run(self.outliner, hu, near))
+        first = Maps.of(self._run(self.outliner, hu, near))
         if self.passes == 1:
             return first, None
         flipped_near = None if near is None else near[::-1]
-        second = _maps(self._run(self.outliner, hu[::-1], flipped_near)[:, ::-1])
+        second = Maps.of(self._run(self.outliner, hu[::-1], flipped_near)[:, ::-1])
         second.offset_mm[0] *= -1
         difference = np.abs(first.structure[Structure.BODY] - second.structure[Structure.BODY])
         for name in ("structure", "cement", "metal", "offset_mm"):
@@ -222,16 +213,10 @@ class CtSegmenter:
         return first, difference
 
     def _run(self, net: Network, hu: Array, near: npt.NDArray[np.bool_] | None) -> Array:
-        import torch
-
         from vertecast.segmentation.network import OUTPUT_CHANNELS, STRIDE
 
-        def forward(tile: Array) -> Array:
-            with torch.inference_mode():
-                return np.asarray(net(torch.from_numpy(np.ascontiguousarray(tile))[None, None])[0].numpy())
-
         return run_tiled(
-            forward,
+            _whole(net),
             hu,
             channels=OUTPUT_CHANNELS,
             largest=TILE_VOXELS,
@@ -239,6 +224,17 @@ class CtSegmenter:
             stride=STRIDE,
             wanted=near,
         )
+
+
+def _whole(net: Network) -> Callable[[Array], Array]:
+    """A network for arrays: HU (i, j, k) → channels (c, i, j, k)."""
+    import torch
+
+    def forward(hu: Array) -> Array:
+        with torch.inference_mode():
+            return np.asarray(net(torch.from_numpy(np.ascontiguousarray(hu))[None, None])[0].numpy())
+
+    return forward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,9 +247,27 @@ class _Candidate:
     touches_border: bool
 
 
+def _settled(maps: Maps, hu: Array, spacing_mm: float) -> npt.NDArray[np.uint8]:
+    """`Structure` per voxel, once cement of one batch is cement, and what bodies enclose is body, in the maps too."""
+    add_same_batch(maps.cement, maps.metal, hu, spacing_mm)
+    structure: npt.NDArray[np.uint8] = maps.structure.argmax(0).astype(np.uint8)
+    holes = enclosed(structure)
+    structure[holes] = Structure.BODY
+    maps.structure[:, holes] = np.eye(len(Structure), dtype=np.float32)[:, [Structure.BODY]]
+    return structure
+
+
+def _take_leaks_out(maps: Maps, structure: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> None:
+    """Make cement beyond the outline of a body what lies there else, in place."""
+    leaked = beyond_outline(structure, labels, maps.cement >= CONFIDENT)
+    maps.structure[Structure.BODY, leaked] = 0
+    structure[leaked] = maps.structure[:, leaked].argmax(0)
+    labels[leaked] = 0
+
+
 def _candidates(
     hu: Array,
-    maps: _Maps,
+    maps: Maps,
     difference: Array | None,
     bodies: npt.NDArray[np.uint8],
     edges: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
@@ -317,24 +331,3 @@ def _is_cut(body: npt.NDArray[np.bool_], at_edge: npt.NDArray[np.bool_], near_ed
     """Whether the edge cuts a body: it reaches the edge, or comes near to it with more than a corner."""
     near = np.count_nonzero(near_edge & body)
     return bool((at_edge & body).any() or near > CORNER_SHARE * np.count_nonzero(body))
-
-
-def _softmax(logits: Array) -> Array:
-    shifted = np.exp(logits - logits.max(axis=0, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=0, keepdims=True), dtype=np.float32)
-
-
-def _maps(output: Array) -> _Maps:
-    """Logits to probabilities and millimetres; voxels that no tile covered are background."""
-    from vertecast.segmentation.network import CEMENT_CHANNEL, METAL_CHANNEL, OFFSET_CHANNELS, OFFSET_SCALE_MM
-
-    skipped = np.asarray(~output.any(axis=0))
-    sigmoid = 1 / (1 + np.exp(-np.clip(output[[CEMENT_CHANNEL, METAL_CHANNEL]], -30, 30)))
-    maps = _Maps(
-        structure=_softmax(output[: len(Structure)]),
-        cement=sigmoid[0],
-        metal=sigmoid[1],
-        offset_mm=output[OFFSET_CHANNELS] * OFFSET_SCALE_MM,
-    )
-    maps.clear(skipped)
-    return maps

@@ -14,7 +14,7 @@ import numpy as np
 
 from vertecast.errors import BundleError, ConfigurationError
 from vertecast.resources import METADATA, read_bundle, verify_bundle
-from vertecast.segmentation.bundle import LOCATOR, OUTLINER, XRAY, Bundle
+from vertecast.segmentation.bundle import XRAY, Bundle
 
 if TYPE_CHECKING:
     from vertecast.segmentation.network import SpineNet
@@ -61,8 +61,8 @@ def export_networks(folder: Path, out: Path, kind: Format) -> tuple[Exported, ..
     bundle = Bundle.open(folder)
     out.mkdir(parents=True, exist_ok=True)
     done = []
-    for name in (LOCATOR, OUTLINER):
-        net = getattr(bundle, name).load()
+    for name, spec in bundle.networks.items():
+        net = spec.load()
         path = _write_onnx(net, out / f"{name}.onnx") if kind == "onnx" else _write_openvino(net, out / f"{name}.xml")
         difference = largest_difference(net, path)
         if not difference <= TOLERANCE:
@@ -154,7 +154,7 @@ def _describe(bundle: Bundle, done: list[Exported], path: Path) -> None:
 
     networks: dict[str, Mapping[str, Any]] = {}
     for item in done:
-        spec = getattr(bundle, item.network)
+        spec = bundle.networks[item.network]
         networks[item.network] = {
             "file": item.path.name,
             "sha256_of_weights": spec.sha256,

@@ -69,12 +69,12 @@ def separate(structure: npt.NDArray[np.uint8], offset_mm: Array, spacing_mm: flo
     labels = np.zeros(structure.shape, dtype=np.uint8)
     if not len(centers):
         return Instances(labels=labels, centers_index=np.zeros((0, 3)))
-    labels[body] = _nearest(votes_index, centers, BODY_REACH_MM / spacing_mm)
+    labels[body] = nearest_center(votes_index, centers, BODY_REACH_MM / spacing_mm)
     labels, centers = _clean(labels, centers, spacing_mm)
     if len(centers):
         other = np.isin(structure, (Structure.POSTERIOR, Structure.RIB))
         votes = np.argwhere(other) + offset_mm[:, other].T / spacing_mm
-        labels[other] = _nearest(votes, centers, POSTERIOR_REACH_MM / spacing_mm)
+        labels[other] = nearest_center(votes, centers, POSTERIOR_REACH_MM / spacing_mm)
     return Instances(labels=labels, centers_index=centers)
 
 
@@ -108,10 +108,10 @@ def _peaks(votes_index: npt.NDArray[np.float64], shape: tuple[int, ...], spacing
     return np.array(kept, dtype=np.float64).reshape(-1, 3)
 
 
-def _nearest(
+def nearest_center(
     votes_index: npt.NDArray[np.float64], centers: npt.NDArray[np.float64], reach: float
 ) -> npt.NDArray[np.uint8]:
-    """1 + index of the nearest centre for each vote, 0 beyond the reach."""
+    """1 + index of the nearest centre (n, 3) for each vote (m, 3), 0 beyond the reach; all in voxels."""
     from scipy.spatial import KDTree
 
     distance, index = KDTree(centers).query(votes_index, distance_upper_bound=reach)

@@ -55,8 +55,10 @@ class CropSettings:
     Attributes:
         spacing_mm: Spacing of the isotropic grid.
         phantom_shape: Voxels drawn for each patient.
-        crop: Edge of the cubic crop in voxels.
+        crop: Edges of the crop in voxels (left-right, front-back, down-up), or one for all of them.
         near_spine: Share of the crops that lie on a vertebra; the others lie anywhere.
+        jitter: A crop on a vertebra is moved by up to this share of its edges.
+        behind_mm: So far behind the vertebra's centre the middle of such a crop lies before it is moved.
         pool: Patients kept in memory.
         uses: Crops taken for each patient drawn.
         treated_rate: Share of the patients with cement.
@@ -65,12 +67,37 @@ class CropSettings:
 
     spacing_mm: float = 1.5
     phantom_shape: tuple[int, int, int] = (130, 130, 130)
-    crop: int = 80
+    crop: int | tuple[int, int, int] = 80
     near_spine: float = 0.85
+    jitter: float = 0.3
+    behind_mm: float = 0.0
     pool: int = 24
     uses: int = 10
     treated_rate: float = 0.5
     metal_rate: float = 0.12
+
+    @property
+    def edges(self) -> npt.NDArray[np.intp]:
+        """Of the crop, in voxels."""
+        return np.array(np.broadcast_to(self.crop, 3))
+
+    def start(
+        self, shape: npt.ArrayLike, centers_index: npt.NDArray[np.floating], rng: np.random.Generator
+    ) -> npt.NDArray[np.intp]:
+        """First voxel of a crop: round one of the bodies, or anywhere in the image.
+
+        Args:
+            shape: Of the image.
+            centers_index: (n, 3) centres of the bodies inside it, in voxels.
+            rng: Chance.
+        """
+        most = np.maximum(np.array(shape) - self.edges, 0)
+        anywhere = rng.integers(0, most + 1)
+        if rng.random() >= self.near_spine or not len(centers_index):
+            return np.asarray(anywhere)
+        center = centers_index[int(rng.integers(len(centers_index)))] + [0.0, self.behind_mm / self.spacing_mm, 0.0]
+        center = center + rng.uniform(-self.jitter, self.jitter, 3) * self.edges
+        return np.asarray(np.clip(np.round(center - self.edges / 2), 0, most), dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -273,15 +300,9 @@ def _noise(
 
 def take_crop(patient: Patient, rng: np.random.Generator, settings: CropSettings) -> Crop:
     """Cut a crop at a random place, mirror it at random, scan it, and work out the offsets."""
-    size, shape = settings.crop, np.array(patient.hu.shape)
-    start = np.asarray(rng.integers(0, np.maximum(shape - size, 0) + 1))
-    if rng.random() < settings.near_spine:
-        inside = np.all((patient.centers_index > 0) & (patient.centers_index < shape), axis=1)
-        if inside.any():
-            center = patient.centers_index[rng.choice(np.flatnonzero(inside))]
-            jitter = rng.uniform(-0.3, 0.3, 3) * size
-            start = np.clip(np.round(center + jitter - size / 2), 0, np.maximum(shape - size, 0)).astype(int)
-    box = tuple(slice(int(s), int(s) + size) for s in start)
+    shape, centers = np.array(patient.hu.shape), patient.centers_index
+    start = settings.start(shape, centers[np.all((centers > 0) & (centers < shape), axis=1)], rng)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(start, start + settings.edges, strict=True))
     hu = scan(patient.hu[box], settings.spacing_mm, rng)
     beyond = _beyond_view(patient.structure[box], rng)
     hu[beyond] = -1000

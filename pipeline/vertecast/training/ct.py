@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vertecast.anatomy import Structure
 from vertecast.errors import BundleError
-from vertecast.segmentation.bundle import Bundle, NetworkSpec
+from vertecast.segmentation.bundle import OUTLINER, Bundle
 from vertecast.segmentation.network import (
     CEMENT_CHANNEL,
     OFFSET_SCALE_MM,
@@ -48,14 +48,16 @@ SCORED: Final = {"body": Structure.BODY, "sacrum": Structure.SACRUM, "rib": Stru
 
 
 class CtSettings(RunSettings):
-    """A schedule of one of the two CT networks; ``data`` says what it is shown."""
+    """A schedule of one of the CT networks; ``data`` says what it is shown."""
 
-    network: Literal["locator", "outliner"]
+    network: Literal["locator", "outliner", "closer"]
     widths: tuple[int, int, int, int] = (32, 64, 128, 192)
     spacing_mm: float = 1.5
-    crop: int = 80
+    crop: int | tuple[int, int, int] = 80
     phantom_shape: tuple[int, int, int] = (130, 130, 130)
     near_spine: float = 0.85
+    jitter: float = 0.3
+    behind_mm: float = 0.0
     treated_rate: float = 0.5
     metal_rate: float = 0.12
     data: tuple[Source, ...] = Field(default=(SimulatedSource(),), min_length=1)
@@ -67,6 +69,8 @@ class CtSettings(RunSettings):
             phantom_shape=self.phantom_shape,
             crop=self.crop,
             near_spine=self.near_spine,
+            jitter=self.jitter,
+            behind_mm=self.behind_mm,
             treated_rate=self.treated_rate,
             metal_rate=self.metal_rate,
             pool=self.pool,
@@ -80,7 +84,7 @@ class CtSettings(RunSettings):
 
 
 class CtTask:
-    """The locator or the outliner of a CT bundle."""
+    """One of the networks of a CT bundle."""
 
     def __init__(self, settings: CtSettings) -> None:
         self.settings = settings
@@ -135,8 +139,13 @@ class CtTask:
         return loss_terms(output, batch), lambda: dice_scores(answer, batch)
 
     def weights_of(self, bundle: Path) -> Mapping[str, Tensor]:
-        """Weights of this network in a bundle. Raises `BundleError` where it is damaged or has other widths."""
-        network: NetworkSpec = getattr(Bundle.open(bundle), self.name)
+        """Weights of this network in a bundle; a first closer look begins with those of the outliner.
+
+        Raises:
+            BundleError: it is damaged, or its network has other widths.
+        """
+        networks = Bundle.open(bundle).networks
+        network = networks.get(self.name, networks[OUTLINER])
         if network.widths != self.settings.widths:
             raise BundleError(f"{bundle}: its {self.name} has widths {network.widths}; set the same ones")
         return network.load().state_dict()
@@ -151,7 +160,12 @@ class CtTask:
             if isinstance(source, FolderSource):
                 what |= {"scheme": source.scheme_name, "cases": len(next(parts).cases)}
             data.append(what)
-        return {"spacing_mm": s.spacing_mm, "widths": list(s.widths), "crop_voxels": s.crop, "data": data}
+        return {
+            "spacing_mm": s.spacing_mm,
+            "widths": list(s.widths),
+            "crop_voxels": s.crop,
+            "data": data,
+        }
 
 
 def _soft_dice(probability: Tensor, target: Tensor) -> Tensor:

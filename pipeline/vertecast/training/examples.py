@@ -18,9 +18,6 @@ from vertecast.training.labelled import LabelledCase
 from vertecast.training.patients import EXAMPLE, Patients
 from vertecast.training.task import VALIDATION_SEED, Batch, Stream
 
-JITTER: Final = 0.3
-"""A crop on a vertebra is moved by up to this share of its edge."""
-
 FULL: Final = 255.0
 """Value in a kept case of a voxel that is all cement."""
 
@@ -115,20 +112,20 @@ def labelled_crop(case: LabelledCase, rng: np.random.Generator, settings: CropSe
     Args:
         case: Of which.
         rng: Chance.
-        settings: Edge of the crop, spacing, share of crops on a vertebra.
+        settings: Edges of the crop, spacing, share of crops on a vertebra.
         rescan: Share of the crops seen through another, simulated scanner.
     """
     from safetensors import safe_open
 
-    size = settings.crop
     with safe_open(case.path, framework="np") as file:
         centers = file.get_tensor("centers_index").astype(np.float32)
-        start = _start(case.shape, centers, rng, settings)
-        box = tuple(slice(int(s), min(int(s) + size, n)) for s, n in zip(start, case.shape, strict=True))
+        start = settings.start(case.shape, centers, rng)
+        stop = start + settings.edges
+        box = tuple(slice(int(a), min(int(b), n)) for a, b, n in zip(start, stop, case.shape, strict=True))
 
         def part(name: str, fill: float) -> npt.NDArray[Any]:
             values = file.get_slice(name)[box]
-            pad = [(0, size - n) for n in values.shape]
+            pad = [(0, int(edge) - n) for edge, n in zip(settings.edges, values.shape, strict=True)]
             return np.pad(values, pad, constant_values=fill)
 
         hu = part("hu", AIR_HU).astype(np.float32)
@@ -137,7 +134,8 @@ def labelled_crop(case: LabelledCase, rng: np.random.Generator, settings: CropSe
     if rng.random() < rescan:
         hu = scan(hu, settings.spacing_mm, rng).astype(np.float32)
     own = np.isin(allowed, (1 << Structure.BODY, 1 << Structure.POSTERIOR)) & (instance > 0)
-    index = np.stack(np.meshgrid(*(np.arange(s, s + size, dtype=np.float32) for s in start), indexing="ij"))
+    axes = [np.arange(a, b, dtype=np.float32) for a, b in zip(start, stop, strict=True)]
+    index = np.stack(np.meshgrid(*axes, indexing="ij"))
     ends = np.vstack([np.zeros((1, 3), dtype=np.float32), centers])
     offset = (np.moveaxis(ends[instance], -1, 0) - index) * np.float32(settings.spacing_mm)
     offset = np.clip(offset, -LARGEST_OFFSET_MM, LARGEST_OFFSET_MM) * own
@@ -159,15 +157,3 @@ def labelled_crop(case: LabelledCase, rng: np.random.Generator, settings: CropSe
         "cement_known": torch.tensor(float(case.cement_known)),
         "metal_known": torch.tensor(float(case.metal_known)),
     }
-
-
-def _start(
-    shape: tuple[int, int, int], centers: npt.NDArray[np.float32], rng: np.random.Generator, settings: CropSettings
-) -> npt.NDArray[np.intp]:
-    """First voxel of a crop: round a body, or anywhere in the image."""
-    most = np.maximum(np.array(shape) - settings.crop, 0)
-    anywhere = rng.integers(0, most + 1)
-    if not len(centers) or rng.random() >= settings.near_spine:
-        return np.asarray(anywhere)
-    center = centers[int(rng.integers(len(centers)))] + rng.uniform(-JITTER, JITTER, 3) * settings.crop
-    return np.asarray(np.clip(np.round(center - settings.crop / 2), 0, most), dtype=np.intp)

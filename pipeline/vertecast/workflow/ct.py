@@ -10,7 +10,7 @@ from vertecast.config import Config
 from vertecast.dicom.ct import CtSeries, choose_ct_series, read_ct
 from vertecast.dicom.discover import StudyFiles, refusal
 from vertecast.dicom.source_images import ct_source
-from vertecast.errors import InputError
+from vertecast.errors import InputError, UnsupportedError
 from vertecast.images import Segmentation
 from vertecast.measurement.deformity_index import deformity_indices
 from vertecast.measurement.levels import number_vertebrae
@@ -20,6 +20,9 @@ from vertecast.results import LevelAssignment, ModelUsed, SeriesResult, StudyRep
 from vertecast.workflow.result import Segmenter, StudyResult, phase_of, seen_canal
 
 OTHER_PART: Final = "shows another part of the patient than the series that was analysed; analyse it on its own"
+
+MOST_VERTEBRAE: Final = 30
+"""A spine has 24 above the sacrum, 26 with both variants of their number."""
 
 
 def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> StudyResult:
@@ -46,7 +49,7 @@ def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> Study
             chosen, others = choose_ct_series(study)
             continue
         try:
-            segmentation = segmenter.segment(ct.volume)
+            segmentation = _of_one_spine(segmenter.segment(ct.volume))
         except InputError as error:
             failed.append(refusal(best, str(error), failed=True))
             chosen = further
@@ -62,6 +65,15 @@ def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> Study
         series=(*failed, *others),
     )
     return StudyResult(report=report)
+
+
+def _of_one_spine(segmentation: Segmentation) -> Segmentation:
+    """The same. Raises `UnsupportedError` where it holds more vertebrae than a spine has."""
+    if segmentation.count > MOST_VERTEBRAE:
+        raise UnsupportedError(
+            f"{segmentation.count} vertebrae were found, more than a spine has; check that the series shows one patient"
+        )
+    return segmentation
 
 
 def _measure(
