@@ -60,7 +60,8 @@ class StudyScore:
         truth: What is true of it.
         reason: Why it was not analysed; "" where it was.
         voxel_mm: Longest side of a voxel.
-        anchored: The sacrum, or the last rib and a whole body below it, is in view, so that levels can be counted.
+        anchored: The sacrum, or the first or last rib and a whole body beyond it, is in view, so that levels can be
+            counted.
         body_dice: All bodies together, cut ones too; None where none is in view.
         cement_dice: All cement, inside and leaked; None where there is none.
         bodies: Every body in view.
@@ -199,11 +200,11 @@ def _score_cement(
 
 
 def _is_anchored(truth: TrueStudy, labels: Mask) -> bool:
-    """Can the levels be counted? From the sacrum, or from a last rib below which a whole body without one is seen."""
+    """Can the levels be counted? From the sacrum, or from a first or last rib beyond which a whole body has none."""
     voxel_ml = geometry.voxel_volume_mm3(labels.lps_from_index) / 1000
     if np.count_nonzero(labels.labels == Level.S1) * voxel_ml >= SACRUM_IN_VIEW_ML:
         return True
     return any(
-        upper.complete and lower.complete and Level[upper.level].is_thoracic and Level[lower.level].is_lumbar
+        upper.complete and lower.complete and Level[upper.level].is_thoracic != Level[lower.level].is_thoracic
         for upper, lower in itertools.pairwise(truth.bodies)
     )

@@ -1,4 +1,4 @@
-"""Naming the vertebrae: by the operator, the sacrum or the last rib; else V1, V2, ... from the top."""
+"""Naming the vertebrae: by the operator, the label map, or what the column shows; else V1, V2, ... from the top."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from vertecast import geometry
 from vertecast.anatomy import Structure
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation
+from vertecast.measurement.column_levels import COLUMNS, ColumnEvidence, Naming, Rib, level_probabilities, namings
 from vertecast.measurement.counting import (
     SACRUM_GAP_PITCH,
-    THIRTEEN_RIBS,
-    Count,
     check_operator_level,
-    combine,
     find_slots,
     named,
     operator_count,
     unknown_level,
 )
 from vertecast.measurement.outline import find_bodies
-from vertecast.results import LevelAssignment
+from vertecast.results import LevelAssignment, LevelSource
 
 SACRUM_MIN_VOLUME_ML: Final = 10.0
 """A sacrum in view: S1 alone holds more than this (an adult sacrum about 200 mL). Smaller pieces are stray voxels."""
@@ -43,9 +41,15 @@ volume of a rib nothing is concluded. On 40 simulated studies lumbar bodies had 
 T12 from 0.10."""
 
 
-FIRST_RIB_SHARE: Final = 0.3
-"""Less than this share of the median rib is no first rib. A choice: the first rib is broad, a lumbar or a cervical one
-small."""
+SMALL_RIB_SHARE: Final = 0.3
+"""Less than this share of the median rib is a small one: the first rib is broad; a lumbar or a cervical one, the
+twelfth, or a piece of the first that lies beside C7, is small. A choice."""
+
+LEAST_PROBABILITY: Final = 0.9
+"""A level that is less likely is not named."""
+
+MISSED_SURE: Final = 0.97
+"""Every vertebra that is counted over lowers the probability of all levels beyond it by this factor. A choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,7 @@ def number_vertebrae(segmentation: Segmentation, *, lowest: str | None = None) -
         lowest: Level of the lowest body found, given by the operator ("L5"); it overrides what is seen.
 
     Returns:
-        One assignment per instance, with notes on six or four lumbar bodies and a thirteenth rib.
+        One assignment per instance; notes on a column of another kind than the usual one, or on why none is named.
 
     Raises:
         ConfigurationError: ``lowest`` is no level of a vertebra with a body of its own.
@@ -83,23 +87,63 @@ def number_vertebrae(segmentation: Segmentation, *, lowest: str | None = None) -
         return Numbering(levels=tuple(given))
     centers = find_bodies(segmentation).centers_lps_mm
     slots = find_slots(centers)
-    count = operator_count(lowest) if lowest is not None else _count(segmentation, centers, slots)
-    if count is None:
+    if lowest is not None:
+        return Numbering(levels=named(slots, operator_count(lowest)))
+    evidence = _evidence(segmentation, centers, slots)
+    seen = any(rib != Rib.NONE for rib in evidence.ribs), evidence.missed_above_sacrum is not None
+    found = namings(evidence) if any(seen) and any(evidence.whole) else ()
+    if not found:  # sizes alone, or pieces of bodies alone, name nothing
         return Numbering(levels=tuple(unknown_level(n) for n in range(len(slots))))
-    return Numbering(levels=named(slots, count), notes=count.notes)
+    return _named(found, slots, SOURCES[seen])
 
 
-def _count(segmentation: Segmentation, centers: FloatArray, slots: npt.NDArray[np.intp]) -> Count | None:
-    """Combine sacrum and ribs. None where neither is in view, or where no body is whole: such pieces are unsure."""
-    if all(segmentation.touches_border):
-        return None
-    missed_below = _missed_above_sacrum(segmentation, centers)
-    rib = _last_rib(segmentation, centers)
-    return combine(
-        below_last_rib=None if rib is None else int(slots[-1] - slots[rib]),
-        missed_above_sacrum=missed_below,
-        thirteen_ribs=rib is not None and _rib_bearing_run(segmentation, centers, slots, rib) >= THIRTEEN_RIBS,
+SOURCES: Final[dict[tuple[bool, bool], LevelSource]] = {
+    (True, True): "sacrum+ribs",
+    (True, False): "ribs",
+    (False, True): "sacrum",
+}
+"""What the levels rest on, by whether ribs and a sacrum are in view."""
+
+
+def _evidence(segmentation: Segmentation, centers: FloatArray, slots: npt.NDArray[np.intp]) -> ColumnEvidence:
+    return ColumnEvidence(
+        places=slots.tolist(),
+        gaps_mm=np.linalg.norm(np.diff(centers, axis=0), axis=1).tolist(),
+        ribs=_ribs(_rib_volumes_mm3(segmentation, centers)),
+        whole=[not cut for cut in segmentation.touches_border],
+        missed_above_sacrum=_missed_above_sacrum(segmentation, centers),
     )
+
+
+def _named(found: tuple[Naming, ...], slots: npt.NDArray[np.intp], source: LevelSource) -> Numbering:
+    """The likeliest naming, but for levels that are not likely enough."""
+    best = found[0]
+    levels = []
+    missed = (slots - slots[0]) - np.arange(len(slots))
+    for n, (level, probabilities) in enumerate(zip(best.levels, level_probabilities(found), strict=True)):
+        # What anchors the column may lie at either end; a wrong count of missed bodies shifts one side of it.
+        probability = probabilities[level] * MISSED_SURE ** int(min(missed[n], missed[-1] - missed[n]))
+        known = probability >= LEAST_PROBABILITY
+        levels.append(
+            LevelAssignment(name=level.name, source=source, confidence=probability) if known else unknown_level(n)
+        )
+    return Numbering(levels=tuple(levels), notes=_notes(found, all_known=all(one.source == source for one in levels)))
+
+
+def _notes(found: tuple[Naming, ...], *, all_known: bool) -> tuple[str, ...]:
+    best = found[0]
+    if not all_known:
+        lowest: dict[str, float] = {}
+        for one in found:
+            lowest[one.levels[-1].name] = lowest.get(one.levels[-1].name, 0.0) + one.probability
+        likely = sorted(lowest.items(), key=lambda pair: -pair[1])[:2]
+        told = " or ".join(f"{name} ({share:.0%})" for name, share in likely)
+        return (f"levels cannot be told for certain: the lowest body found is {told}; --lowest names it",)
+    if best.column == COLUMNS[0][0]:
+        return ()
+    lumbar = sum(level.is_lumbar for level in best.column)
+    thoracic = sum(level.is_thoracic for level in best.column)
+    return (f"an unusual column: {thoracic} thoracic and {lumbar} lumbar bodies",)
 
 
 def _missed_above_sacrum(segmentation: Segmentation, centers: FloatArray) -> int | None:
@@ -144,30 +188,10 @@ def _rib_volumes_mm3(segmentation: Segmentation, centers: FloatArray) -> FloatAr
     return volumes
 
 
-def _last_rib(segmentation: Segmentation, centers: FloatArray) -> int | None:
-    """Index of the lowest body that bears a rib, where a whole body below it clearly bears none."""
-    volumes = _rib_volumes_mm3(segmentation, centers)
-    bearing = np.flatnonzero(volumes >= RIB_MIN_VOLUME_MM3)
-    if not len(bearing):
-        return None
-    last = int(bearing[-1])
-    below = range(last + 1, len(centers))
-    share = RIB_NOISE_SHARE * float(np.median(volumes[bearing]))
-    noise = float(np.clip(share, RIB_NOISE_VOLUME_MM3, LARGEST_NOISE_VOLUME_MM3))
-    clear = [n for n in below if volumes[n] < noise and not segmentation.touches_border[n]]
-    doubtful = [n for n in below if volumes[n] >= noise]
-    supported = last == 0 or volumes[last - 1] >= RIB_MIN_VOLUME_MM3
-    return last if clear and not doubtful and supported else None
-
-
-def _rib_bearing_run(segmentation: Segmentation, centers: FloatArray, slots: npt.NDArray[np.intp], last: int) -> int:
-    """Number of places with ribs in one run upwards from the last rib.
-
-    Bodies at its upper end are whole and their ribs of ordinary size: a rib seen at C7 is a piece of the first one.
-    """
-    volumes = _rib_volumes_mm3(segmentation, centers)
-    least = max(RIB_MIN_VOLUME_MM3, FIRST_RIB_SHARE * float(np.median(volumes[volumes >= RIB_MIN_VOLUME_MM3])))
-    top = last
-    while top > 0 and volumes[top - 1] >= least and not segmentation.touches_border[top - 1]:
-        top -= 1
-    return int(slots[last] - slots[top]) + 1
+def _ribs(volumes_mm3: FloatArray) -> list[Rib]:
+    """What is seen at every body, by the volumes of the larger side."""
+    bearing = volumes_mm3[volumes_mm3 >= RIB_MIN_VOLUME_MM3]
+    usual = float(np.median(bearing)) if len(bearing) else 0.0
+    noise = float(np.clip(RIB_NOISE_SHARE * usual, RIB_NOISE_VOLUME_MM3, LARGEST_NOISE_VOLUME_MM3))
+    rib = max(RIB_MIN_VOLUME_MM3, SMALL_RIB_SHARE * usual)
+    return [Rib.NONE if one < noise else Rib.SMALL if one < rib else Rib.RIB for one in volumes_mm3]

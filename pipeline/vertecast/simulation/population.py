@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from vertecast import geometry
-from vertecast.anatomy import CERVICAL, LUMBAR, NORMAL_HEIGHTS_MM, THORACIC, Level
+from vertecast.anatomy import CERVICAL, LUMBAR, NORMAL_HEIGHTS_MM, SUBSTITUTES, THORACIC, Level, normal_gap_mm
 from vertecast.simulation.spine import BodyShape, Spine, Vertebra, rim_heights_mm
 
 
@@ -16,8 +16,8 @@ from vertecast.simulation.spine import BodyShape, Spine, Vertebra, rim_heights_m
 class LevelDimensions:
     """Mean adult dimensions of one level in mm, and how the column bends there.
 
-    Heights are the normal ones of `anatomy.NORMAL_HEIGHTS_MM`. Gaps and bends are those of 2,116 real columns (VID:
-    hand-checked centres of bodies on CT; Buergin, Prevost, Stollenga, CC BY-SA 4.0). Widths and depths are those of
+    Heights and gaps are the normal ones of `anatomy`. Bends are those of 2,116 real columns (VID: hand-checked centres
+    of bodies on CT; Buergin, Prevost, Stollenga, CC BY-SA 4.0). Widths and depths are those of
     Panjabi et al., Spine 1991;16:888-901 (thoracic), 1992;17:299-306 (lumbar) and 1991;16:861-869 (cervical), a tenth
     larger, which fits the distances from bodies to pedicles of the same columns; canal and pedicles after the same
     papers, the canal narrowed until the two pedicles lie apart as in VID. What comes from these papers was written from
@@ -27,7 +27,6 @@ class LevelDimensions:
     Attributes:
         width, depth: Of the body at its endplates.
         canal_width, canal_depth, pedicle_width, pedicle_height: Of the arch.
-        gap: From the body's centre to that of the next one below; of L5, to the middle of S1's endplate.
         bend_deg, bend_sd_deg: Direction to the next body below less that from the one above, in the sagittal plane;
             positive: lordotic.
         transverse_span, spinous_length: Of the processes, from tip to tip and from the canal's middle.
@@ -39,7 +38,6 @@ class LevelDimensions:
     canal_depth: float
     pedicle_width: float
     pedicle_height: float
-    gap: float
     bend_deg: float
     bend_sd_deg: float
     transverse_span: float
@@ -53,28 +51,28 @@ DIMENSIONS: Final[dict[Level, LevelDimensions]] = dict(
     zip(
         (*CERVICAL_DRAWN, *THORACIC, *LUMBAR),
         (
-            LevelDimensions(18, 16.5, 22.9, 15.5, 5.6, 7.4, 17.79, 4.1, 6.6, 52, 30),
-            LevelDimensions(18.5, 16.5, 24.2, 15.4, 5.4, 7.4, 17.18, 2.8, 6.1, 53, 31),
-            LevelDimensions(19, 17.5, 24.4, 15.4, 5.6, 7.0, 16.87, 0.9, 7.0, 55, 30),
-            LevelDimensions(20.5, 18.5, 24.8, 15.3, 6.0, 7.3, 17.89, 5.4, 7.5, 58, 36),
-            LevelDimensions(24, 18.5, 24.0, 15.4, 6.6, 7.6, 19.99, 6.2, 7.0, 66, 50),
-            LevelDimensions(27.5, 20, 21.0, 16.0, 8.1, 9.8, 20.92, 0.2, 6.5, 77, 48),
-            LevelDimensions(27.5, 22, 17.6, 15.6, 7.6, 11.5, 21.14, -2.0, 5.0, 72, 50),
-            LevelDimensions(27.5, 24, 16.2, 15.6, 6.6, 12.0, 21.02, -4.7, 4.2, 65, 50),
-            LevelDimensions(27.5, 25, 15.6, 15.6, 6.0, 12.2, 21.63, -5.0, 3.1, 63, 51),
-            LevelDimensions(28, 26.5, 15.6, 15.6, 5.8, 12.2, 22.07, -5.4, 3.3, 64, 54),
-            LevelDimensions(29, 28.5, 15.9, 15.7, 5.8, 12.5, 22.55, -6.7, 4.0, 65, 56),
-            LevelDimensions(31, 30, 16.3, 15.8, 5.8, 12.6, 23.30, -5.7, 4.0, 65, 57),
-            LevelDimensions(32, 31, 16.4, 15.8, 6.3, 13.0, 23.96, -2.6, 4.1, 64, 57),
-            LevelDimensions(34, 32, 16.4, 15.8, 6.9, 14.4, 25.37, -1.2, 4.7, 64, 57),
-            LevelDimensions(35, 33, 16.8, 15.9, 7.8, 15.6, 27.26, -0.9, 4.8, 61, 56),
-            LevelDimensions(38.5, 35, 18.2, 16.2, 8.8, 17.6, 29.65, -0.6, 4.3, 55, 54),
-            LevelDimensions(42.5, 36, 20.9, 17.2, 8.5, 17.0, 32.29, -0.5, 4.3, 50, 54),
-            LevelDimensions(45, 36.5, 21.7, 18.4, 8.2, 16.5, 34.53, -1.1, 4.2, 74, 68),
-            LevelDimensions(46.5, 37, 22.1, 17.9, 8.3, 16.0, 35.78, 2.6, 4.4, 80, 72),
-            LevelDimensions(48, 37.5, 23.0, 17.4, 9.9, 15.5, 36.51, 7.5, 4.7, 89, 73),
-            LevelDimensions(51, 38, 24.0, 18.0, 12.7, 16.0, 36.26, 13.1, 5.7, 82, 68),
-            LevelDimensions(52, 37.5, 28.5, 19.2, 19.0, 19.6, 22.5, 20.0, 6.0, 95, 58),
+            LevelDimensions(18, 16.5, 22.9, 15.5, 5.6, 7.4, 4.1, 6.6, 52, 30),
+            LevelDimensions(18.5, 16.5, 24.2, 15.4, 5.4, 7.4, 2.8, 6.1, 53, 31),
+            LevelDimensions(19, 17.5, 24.4, 15.4, 5.6, 7.0, 0.9, 7.0, 55, 30),
+            LevelDimensions(20.5, 18.5, 24.8, 15.3, 6.0, 7.3, 5.4, 7.5, 58, 36),
+            LevelDimensions(24, 18.5, 24.0, 15.4, 6.6, 7.6, 6.2, 7.0, 66, 50),
+            LevelDimensions(27.5, 20, 21.0, 16.0, 8.1, 9.8, 0.2, 6.5, 77, 48),
+            LevelDimensions(27.5, 22, 17.6, 15.6, 7.6, 11.5, -2.0, 5.0, 72, 50),
+            LevelDimensions(27.5, 24, 16.2, 15.6, 6.6, 12.0, -4.7, 4.2, 65, 50),
+            LevelDimensions(27.5, 25, 15.6, 15.6, 6.0, 12.2, -5.0, 3.1, 63, 51),
+            LevelDimensions(28, 26.5, 15.6, 15.6, 5.8, 12.2, -5.4, 3.3, 64, 54),
+            LevelDimensions(29, 28.5, 15.9, 15.7, 5.8, 12.5, -6.7, 4.0, 65, 56),
+            LevelDimensions(31, 30, 16.3, 15.8, 5.8, 12.6, -5.7, 4.0, 65, 57),
+            LevelDimensions(32, 31, 16.4, 15.8, 6.3, 13.0, -2.6, 4.1, 64, 57),
+            LevelDimensions(34, 32, 16.4, 15.8, 6.9, 14.4, -1.2, 4.7, 64, 57),
+            LevelDimensions(35, 33, 16.8, 15.9, 7.8, 15.6, -0.9, 4.8, 61, 56),
+            LevelDimensions(38.5, 35, 18.2, 16.2, 8.8, 17.6, -0.6, 4.3, 55, 54),
+            LevelDimensions(42.5, 36, 20.9, 17.2, 8.5, 17.0, -0.5, 4.3, 50, 54),
+            LevelDimensions(45, 36.5, 21.7, 18.4, 8.2, 16.5, -1.1, 4.2, 74, 68),
+            LevelDimensions(46.5, 37, 22.1, 17.9, 8.3, 16.0, 2.6, 4.4, 80, 72),
+            LevelDimensions(48, 37.5, 23.0, 17.4, 9.9, 15.5, 7.5, 4.7, 89, 73),
+            LevelDimensions(51, 38, 24.0, 18.0, 12.7, 16.0, 13.1, 5.7, 82, 68),
+            LevelDimensions(52, 37.5, 28.5, 19.2, 19.0, 19.6, 20.0, 6.0, 95, 58),
         ),
         strict=True,
     )
@@ -134,17 +132,14 @@ def _levels(rng: np.random.Generator) -> tuple[Level, ...]:
     return (*CERVICAL_DRAWN, *thoracic, *lumbar)
 
 
-_SUBSTITUTES: Final = {Level.T13: Level.T12, Level.L6: Level.L5}
-
-
 def dimensions(level: Level) -> LevelDimensions:
     """Mean dimensions of a level; T13 is built like T12, L6 like L5."""
-    return DIMENSIONS[_SUBSTITUTES.get(level, level)]
+    return DIMENSIONS[SUBSTITUTES.get(level, level)]
 
 
 def normal_heights_mm(level: Level) -> tuple[float, float, float]:
     """Mean anterior, middle and posterior height of a level at the six points."""
-    return NORMAL_HEIGHTS_MM[_SUBSTITUTES.get(level, level).name]
+    return NORMAL_HEIGHTS_MM[SUBSTITUTES.get(level, level).name]
 
 
 def _intact_shape(
@@ -284,7 +279,7 @@ def sample_spine(rng: np.random.Generator, *, fracture_rate: float = 0.3) -> Spi
 def _disc_mm(level: Level, below: Level | None, size: float, degeneration: float, rng: np.random.Generator) -> float:
     """Height of the disc below a level, between the rims; the mean is what the gap leaves between the two bodies."""
     bodies = [level] if below is None else [level, below]
-    room = dimensions(level).gap - sum(_rim_height_mm(body) / 2 for body in bodies)
+    room = normal_gap_mm(level, below) - sum(_rim_height_mm(body) / 2 for body in bodies)
     scatter = np.exp(rng.normal(0, DISC_SD))
     if rng.random() < COLLAPSED_DISC_RATE * degeneration:
         scatter *= rng.uniform(0.1, 0.6)

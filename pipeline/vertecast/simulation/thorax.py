@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast import geometry
-from vertecast.anatomy import Level, Structure
+from vertecast.anatomy import Level, Structure, normal_gap_mm
 from vertecast.simulation.bone import BoneLook, paint_bone
 from vertecast.simulation.canvas import Canvas, smooth_curve
 from vertecast.simulation.population import DIMENSIONS
@@ -50,7 +50,7 @@ def _height_mm(spine: Spine, level: Level) -> float:
     wanted = names.index(level)
     nearest = min((one for one in at if one in names), key=lambda one: abs(names.index(one) - wanted))
     first, last = sorted((names.index(nearest), wanted))
-    away_mm = spine.size * sum(DIMENSIONS[one].gap for one in names[first:last])
+    away_mm = spine.size * sum(normal_gap_mm(one) for one in names[first:last])
     return at[nearest] + (away_mm if names.index(nearest) > wanted else -away_mm)
 
 
