@@ -22,12 +22,12 @@ from vertecast.anatomy import CERVICAL, LUMBAR, THORACIC, Level, normal_gap_mm
 Array = npt.NDArray[np.float64]
 
 COLUMNS: Final[tuple[tuple[tuple[Level, ...], float], ...]] = (
-    ((*CERVICAL, *THORACIC, *LUMBAR), 0.90),
+    ((*CERVICAL, *THORACIC, *LUMBAR), 0.91),
     ((*CERVICAL, *THORACIC, *LUMBAR, Level.L6), 0.025),
-    ((*CERVICAL, *THORACIC, *LUMBAR[:4]), 0.025),
+    ((*CERVICAL, *THORACIC, *LUMBAR[:4]), 0.02),
     ((*CERVICAL, *THORACIC, Level.T13, *LUMBAR), 0.022),
     ((*CERVICAL, *THORACIC[:11], *LUMBAR), 0.018),
-    ((*CERVICAL, *THORACIC, Level.T13, *LUMBAR[:4]), 0.01),
+    ((*CERVICAL, *THORACIC, Level.T13, *LUMBAR[:4]), 0.005),
 )
 """Kinds of columns and how common they are. 29 of 1,259 columns of VID end in L6; the others are general knowledge (4
 to 12 % of people have a variant of some kind)."""
@@ -66,12 +66,12 @@ BLIND_RATE: Final = 0.03
 BLIND: Final = (0.9, 0.05, 0.05)
 """Share of the scans in which ribs are not seen where they are, and what is seen then. A choice."""
 
-SACRUM_RIGHT: Final = 0.97
-SACRUM_OFF_BY_ONE: Final = 0.025
+SACRUM_RIGHT: Final = 0.978
+SACRUM_OFF_BY_ONE: Final = 0.018
 """How often the bodies between the lowest one and a sacrum in view are counted right, and wrong by one (L5 taken for a
 part of the sacrum, or S1 for a body). Choices."""
 
-GAP_SD: Final = 0.06
+GAP_SD: Final = 0.07
 SIZE_SD: Final = 0.065
 FREEDOM: Final = 4.0
 """Scatter of a distance about what the patient's size asks for and of sizes (SD of the logarithm): 0.047 and 0.063 in
@@ -79,8 +79,13 @@ FREEDOM: Final = 4.0
 
 
 SOMETHING_ELSE: Final = 5e-4
-"""Share of the columns that no hypothesis is made for, and in which what is seen of ribs and distances would be as usual
-as it can be: a naming that needs two unlikely things is less likely than that. A choice."""
+"""Share of the columns that no hypothesis is made for, and in which what is seen of ribs and distances would be as
+usual as it can be: a naming that needs two unlikely things is less likely than that. A choice."""
+
+
+GAP_WEIGHT: Final = 0.5
+"""Power of the likelihood of distances: broken bodies and spent discs shorten several at once, which this does not
+know. A choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +182,7 @@ def _gaps(levels: Sequence[Level], evidence: ColumnEvidence) -> float:
     z = (off[None, :] - size[:, None]) / GAP_SD
     each = -0.5 * (FREEDOM + 1) * np.log1p(z**2 / FREEDOM)
     log = each.sum(axis=1) - 0.5 * (size / SIZE_SD) ** 2
-    return float(np.logaddexp.reduce(log) - np.logaddexp.reduce(-0.5 * (size / SIZE_SD) ** 2))
+    return GAP_WEIGHT * float(np.logaddexp.reduce(log) - np.logaddexp.reduce(-0.5 * (size / SIZE_SD) ** 2))
 
 
 def _sacrum(after: int, evidence: ColumnEvidence) -> float:
