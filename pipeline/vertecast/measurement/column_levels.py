@@ -49,11 +49,11 @@ RIB_RATES: Final[dict[str, tuple[float, float, float]]] = {
     "C6": (0.96, 0.03, 0.01),
     "C7": (0.80, 0.17, 0.03),
     "T1": (0.04, 0.08, 0.88),
-    "T2-T10": (0.015, 0.015, 0.97),
-    "T11": (0.03, 0.04, 0.93),
+    "T2-T10": (0.02, 0.07, 0.91),
+    "T11": (0.03, 0.07, 0.90),
     "T12": (0.04, 0.20, 0.76),
     "T13": (0.02, 0.43, 0.55),
-    "L1": (0.94, 0.048, 0.012),
+    "L1": (0.93, 0.06, 0.01),
     "L2-L6": (0.985, 0.01, 0.005),
 }
 """How often no rib, a small one and a rib are seen at a whole body of these levels. Choices: a piece of the first rib

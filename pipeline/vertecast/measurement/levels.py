@@ -34,12 +34,10 @@ RIB_MIN_VOLUME_MM3: Final = 100.0
 """Head and neck of a small twelfth rib on one side: about 4 mm thick and 8 mm long inside the reach."""
 
 RIB_NOISE_VOLUME_MM3: Final = 40.0
-LARGEST_NOISE_VOLUME_MM3: Final = 80.0
-RIB_NOISE_SHARE: Final = 0.08
-"""Less than this share of the median rib, held between the two volumes, is no sign of a rib; from there to the least
-volume of a rib nothing is concluded. On 40 simulated studies lumbar bodies had up to 0.10 of the median rib, those of
-T12 from 0.10."""
-
+LARGEST_NOISE_VOLUME_MM3: Final = 120.0
+RIB_NOISE_SHARE: Final = 0.1
+"""Less than this share of the median rib, held between the two volumes, is no sign of a rib. On 40 simulated studies
+lumbar bodies had up to 0.10 of the median rib, those of T12 from 0.10."""
 
 SMALL_RIB_SHARE: Final = 0.3
 """Less than this share of the median rib is a small one: the first rib is broad; a lumbar or a cervical one, the
