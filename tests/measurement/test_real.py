@@ -48,7 +48,7 @@ def study() -> tuple[Volume, Segmentation]:
         cement_probability=empty,
         metal_probability=empty,
         instance_confidence=(1.0,) * len(BODIES),
-        touches_border=(False,) * len(BODIES),
+        touches_border=tuple(label == BODIES[0] for label in BODIES),  # T12
     )
     return Volume(hu=ct, lps_from_index=lps_from_index), segmentation
 

@@ -59,7 +59,7 @@ RIB_RATES: Final[dict[str, tuple[float, float, float]]] = {
 """How often no rib, a small one and a rib are seen at a whole body of these levels. Choices: a piece of the first rib
 lies beside C7, the twelfth is often short, a lumbar rib is rare."""
 
-CUT_KNOWN: Final = 0.5
+CUT_KNOWN: Final = 0.3
 """So much of this counts at a body that the edge of the image cuts: its ribs may lie outside."""
 
 BLIND_RATE: Final = 0.03
