@@ -22,11 +22,11 @@ from vertecast.anatomy import CERVICAL, LUMBAR, THORACIC, Level, normal_gap_mm
 Array = npt.NDArray[np.float64]
 
 COLUMNS: Final[tuple[tuple[tuple[Level, ...], float], ...]] = (
-    ((*CERVICAL, *THORACIC, *LUMBAR), 0.91),
+    ((*CERVICAL, *THORACIC, *LUMBAR), 0.925),
     ((*CERVICAL, *THORACIC, *LUMBAR, Level.L6), 0.025),
     ((*CERVICAL, *THORACIC, *LUMBAR[:4]), 0.02),
-    ((*CERVICAL, *THORACIC, Level.T13, *LUMBAR), 0.022),
-    ((*CERVICAL, *THORACIC[:11], *LUMBAR), 0.018),
+    ((*CERVICAL, *THORACIC, Level.T13, *LUMBAR), 0.015),
+    ((*CERVICAL, *THORACIC[:11], *LUMBAR), 0.008),
     ((*CERVICAL, *THORACIC, Level.T13, *LUMBAR[:4]), 0.005),
 )
 """Kinds of columns and how common they are. 29 of 1,259 columns of VID end in L6; the others are general knowledge (4
@@ -79,8 +79,8 @@ FREEDOM: Final = 4.0
 
 
 SOMETHING_ELSE: Final = 5e-4
-"""Share of the columns that no hypothesis is made for, and in which what is seen of ribs and distances would be as
-usual as it can be: a naming that needs two unlikely things is less likely than that. A choice."""
+"""Share of the columns that no hypothesis is made for, and in which what is seen of the ribs would be as usual as it
+can be: a naming that needs two unlikely things is less likely than that. A choice."""
 
 
 GAP_WEIGHT: Final = 0.5
@@ -122,20 +122,18 @@ def namings(evidence: ColumnEvidence) -> tuple[Naming, ...]:
     Their probabilities add up to less than 1: the rest is that of `SOMETHING_ELSE`.
     """
     found: list[tuple[float, tuple[Level, ...], tuple[Level, ...]]] = []
-    best_gaps = -np.inf
     for column, prior in COLUMNS:
         starts = range(column.index(HIGHEST), len(column) - evidence.places[-1])
         for start in starts:
             levels = tuple(column[start + place] for place in evidence.places)
             after = len(column) - 1 - (start + evidence.places[-1])
-            gaps = _gaps(levels, evidence)
-            likelihood = _ribs(levels, evidence) + gaps + _sacrum(after, evidence)
+            likelihood = _ribs(levels, evidence) + _gaps(levels, evidence) + _sacrum(after, evidence)
             found.append((np.log(prior) + likelihood, levels, column))
-            best_gaps = max(best_gaps, gaps)
     if not found:
         return ()
     usual = sum(np.log(max(rates[rib] for rates in RIB_RATES.values())) for rib in evidence.ribs)
-    logs = np.array([*(one[0] for one in found), np.log(SOMETHING_ELSE) + usual + best_gaps])
+    best = max(found, key=lambda one: one[0])[1]
+    logs = np.array([*(one[0] for one in found), np.log(SOMETHING_ELSE) + usual + _gaps(best, evidence)])
     probability = np.exp(logs - logs.max())
     probability /= probability.sum()
     result = [

@@ -115,28 +115,26 @@ def _evidence(segmentation: Segmentation, centers: FloatArray, slots: npt.NDArra
 
 def _named(found: tuple[Naming, ...], slots: npt.NDArray[np.intp], source: LevelSource) -> Numbering:
     """The likeliest naming, but for levels that are not likely enough."""
-    best = found[0]
-    levels = []
+    best, probabilities = found[0], level_probabilities(found)
+    # What anchors the column may lie at either end; a wrong count of missed bodies shifts one side of it.
     missed = (slots - slots[0]) - np.arange(len(slots))
-    for n, (level, probabilities) in enumerate(zip(best.levels, level_probabilities(found), strict=True)):
-        # What anchors the column may lie at either end; a wrong count of missed bodies shifts one side of it.
-        probability = probabilities[level] * MISSED_SURE ** int(min(missed[n], missed[-1] - missed[n]))
-        known = probability >= LEAST_PROBABILITY
-        levels.append(
-            LevelAssignment(name=level.name, source=source, confidence=probability) if known else unknown_level(n)
-        )
-    return Numbering(levels=tuple(levels), notes=_notes(found, all_known=all(one.source == source for one in levels)))
+    sure = MISSED_SURE ** np.minimum(missed, missed[-1] - missed)
+    levels = []
+    for n, level in enumerate(best.levels):
+        probability = float(probabilities[n][level] * sure[n])
+        known = LevelAssignment(name=level.name, source=source, confidence=probability)
+        levels.append(known if probability >= LEAST_PROBABILITY else unknown_level(n))
+    unknown = next((n for n, level in enumerate(levels) if level.source == "unknown"), None)
+    if unknown is None:
+        return Numbering(levels=tuple(levels), notes=_variant(best))
+    likely = sorted(probabilities[unknown].items(), key=lambda pair: -pair[1])[:2]
+    told = " or ".join(f"{level.name} ({share:.0%})" for level, share in likely)
+    note = f"levels cannot be told for certain: {levels[unknown].name} is {told}; --lowest names them all"
+    return Numbering(levels=tuple(levels), notes=(note,))
 
 
-def _notes(found: tuple[Naming, ...], *, all_known: bool) -> tuple[str, ...]:
-    best = found[0]
-    if not all_known:
-        lowest: dict[str, float] = {}
-        for one in found:
-            lowest[one.levels[-1].name] = lowest.get(one.levels[-1].name, 0.0) + one.probability
-        likely = sorted(lowest.items(), key=lambda pair: -pair[1])[:2]
-        told = " or ".join(f"{name} ({share:.0%})" for name, share in likely)
-        return (f"levels cannot be told for certain: the lowest body found is {told}; --lowest names it",)
+def _variant(best: Naming) -> tuple[str, ...]:
+    """What is said of a column of another kind than the usual one."""
     if best.column == COLUMNS[0][0]:
         return ()
     lumbar = sum(level.is_lumbar for level in best.column)
