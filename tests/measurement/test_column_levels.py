@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertecast.anatomy import CERVICAL, LUMBAR, THORACIC, Level, normal_gap_mm
@@ -29,6 +29,7 @@ def evidence(levels: Sequence[Level], gaps_mm: Sequence[float], *, sacrum: bool 
     )
 
 
+@settings(deadline=None)
 @given(
     first=st.integers(0, len(USUAL) - 2),
     count=st.integers(2, len(USUAL)),
