@@ -61,7 +61,7 @@ def test_no_spine_is_a_reason(tmp_path: Path) -> None:
 
 
 def test_more_vertebrae_than_a_spine_has_are_a_reason(spine: StudyFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflow, "MOST_VERTEBRAE", 2)  # three blocks stand for more than thirty
+    monkeypatch.setattr(workflow, "MOST_UNKNOWN_LEVELS", 2)  # three blocks stand for more than thirty
     result = analyze_study(spine, Config(), BlockSegmenter())
     assert result.status == "failed"
     assert "3 vertebrae were found, more than a spine has" in result.reason

@@ -86,7 +86,7 @@ def segmenter(closer: CloserLook | None) -> CtSegmenter:
 
 def look() -> CloserLook:
     net = Reader(0.75)
-    return CloserLook(network=lambda hu: net(torch.from_numpy(hu)[None, None])[0].numpy(), finer=2)
+    return CloserLook(network=lambda hu: net(torch.from_numpy(hu)[None, None])[0].numpy())
 
 
 def ends_mm(found: Segmentation) -> tuple[float, float]:
@@ -144,8 +144,7 @@ def test_a_bundle_may_hold_a_closer_look(tmp_path: Path) -> None:
     write_network(folder, CLOSER, SpineNet(WIDTHS).state_dict(), facts)
     closer = CtSegmenter.load(folder).closer
     assert closer is not None
-    assert closer.finer == 2
     assert [name for name, _, _ in Bundle.open(folder).models] == ["three/locator", "three/outliner", "three/closer"]
     write_network(folder, CLOSER, SpineNet(WIDTHS).state_dict(), {**facts, "spacing_mm": 0.8})
-    with pytest.raises(BundleError, match="whole number of times"):
+    with pytest.raises(BundleError, match="half the outliner"):
         Bundle.open(folder)

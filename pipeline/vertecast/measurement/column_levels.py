@@ -8,18 +8,15 @@ its own, so that many weak signs that fail together do not add up to certainty.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from vertecast.anatomy import CERVICAL, LUMBAR, THORACIC, Level, normal_gap_mm
-
-Array = npt.NDArray[np.float64]
 
 COLUMNS: Final[tuple[tuple[tuple[Level, ...], float], ...]] = (
     ((*CERVICAL, *THORACIC, *LUMBAR), 0.925),
@@ -44,17 +41,17 @@ class Rib(IntEnum):
     RIB = 2
 
 
-RIB_RATES: Final[dict[str, tuple[float, float, float]]] = {
-    "C2-C5": (0.985, 0.010, 0.005),
-    "C6": (0.96, 0.03, 0.01),
-    "C7": (0.80, 0.17, 0.03),
-    "T1": (0.04, 0.08, 0.88),
-    "T2-T10": (0.02, 0.07, 0.91),
-    "T11": (0.03, 0.07, 0.90),
-    "T12": (0.04, 0.20, 0.76),
-    "T13": (0.02, 0.43, 0.55),
-    "L1": (0.93, 0.06, 0.01),
-    "L2-L6": (0.985, 0.01, 0.005),
+RIB_RATES: Final[Mapping[Level, tuple[float, float, float]]] = {
+    **dict.fromkeys(CERVICAL[1:5], (0.985, 0.01, 0.005)),
+    Level.C6: (0.96, 0.03, 0.01),
+    Level.C7: (0.80, 0.17, 0.03),
+    Level.T1: (0.04, 0.08, 0.88),
+    **dict.fromkeys(THORACIC[1:10], (0.02, 0.07, 0.91)),
+    Level.T11: (0.03, 0.07, 0.90),
+    Level.T12: (0.04, 0.20, 0.76),
+    Level.T13: (0.02, 0.43, 0.55),
+    Level.L1: (0.93, 0.06, 0.01),
+    **dict.fromkeys((*LUMBAR[1:], Level.L6), (0.985, 0.01, 0.005)),
 }
 """How often no rib, a small one and a rib are seen at a whole body of these levels. Choices: a piece of the first rib
 lies beside C7, the twelfth is often short, a lumbar rib is rare."""
@@ -77,11 +74,9 @@ FREEDOM: Final = 4.0
 """Scatter of a distance about what the patient's size asks for and of sizes (SD of the logarithm): 0.047 and 0.063 in
 1,410 columns of VID, a little more here for outlines that a network draws; Student's t, since bodies break."""
 
-
 SOMETHING_ELSE: Final = 5e-4
 """Share of the columns that no hypothesis is made for, and in which what is seen of the ribs would be as usual as it
 can be: a naming that needs two unlikely things is less likely than that. A choice."""
-
 
 GAP_WEIGHT: Final = 0.5
 """Power of the likelihood of distances: broken bodies and spent discs shorten several at once, which this does not
@@ -152,17 +147,11 @@ def level_probabilities(found: Sequence[Naming]) -> tuple[dict[Level, float], ..
     return result
 
 
-def _group(level: Level) -> str:
-    if level.name in RIB_RATES:
-        return level.name
-    return "L2-L6" if level.is_lumbar else "T2-T10" if level.is_thoracic else "C2-C5"
-
-
 def _ribs(levels: Sequence[Level], evidence: ColumnEvidence) -> float:
     seen, blind = 0.0, 0.0
     for level, rib, whole in zip(levels, evidence.ribs, evidence.whole, strict=True):
         share = 1.0 if whole else CUT_KNOWN
-        seen += np.log(share * RIB_RATES[_group(level)][rib] + (1 - share) / 3)
+        seen += np.log(share * RIB_RATES[level][rib] + (1 - share) / 3)
         blind += np.log(share * BLIND[rib] + (1 - share) / 3)
     return float(np.logaddexp(np.log(1 - BLIND_RATE) + seen, np.log(BLIND_RATE) + blind))
 

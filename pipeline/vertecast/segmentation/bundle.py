@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -27,6 +28,9 @@ LOCATOR: Final = "locator"
 OUTLINER: Final = "outliner"
 CLOSER: Final = "closer"
 XRAY: Final = "xray"
+FINER: Final = 2
+"""Voxels of the closer look along an edge of one of the outliner's."""
+
 WEIGHTS: Final = {
     LOCATOR: "models/locator.safetensors",
     OUTLINER: "models/model.safetensors",
@@ -114,13 +118,10 @@ class Bundle:
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{folder / METADATA}: key missing or wrong ({error}); fetch the bundle again") from error
         bundle = cls(name=info.name, version=info.version, **specs)
-        if bundle.closer is not None:
-            finer = bundle.outliner.spacing_mm / bundle.closer.spacing_mm
-            if finer < 1 or abs(finer - round(finer)) > 1e-6:
-                raise BundleError(
-                    f"{folder / METADATA}: the closer look's voxels must fit a whole number of times into the "
-                    "outliner's; train it at another spacing_mm"
-                )
+        if bundle.closer is not None and not isclose(bundle.closer.spacing_mm * FINER, bundle.outliner.spacing_mm):
+            raise BundleError(
+                f"{folder / METADATA}: the closer look's spacing_mm is not half the outliner's; train it at half"
+            )
         return bundle
 
 

@@ -1,8 +1,8 @@
 """A closer look: one network more sees every vertebra alone on a finer grid, and what it says goes into the maps.
 
-Its voxels are a whole number of times finer than those of the maps. A voxel of the maps takes the mean of those within
-it, so that it holds the share that a structure covers: the 0.5 surface between voxels then lies where the finer outline
-does. Bodies are laid in one by one, so that two with a thin disc or none between them keep their surfaces.
+Its voxels have half the edge of those of the maps. A voxel of the maps takes the mean of the eight within it, so that
+it holds the share that a structure covers: the 0.5 surface between voxels then lies where the finer outline does.
+Bodies are laid in one by one, so that two with a thin disc or none between them keep their surfaces.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy import ndimage
 from vertecast import geometry
 from vertecast.anatomy import Structure
 from vertecast.images import Volume
+from vertecast.segmentation.bundle import FINER
 from vertecast.segmentation.grid import block_mean, resampled
 from vertecast.segmentation.instances import BODY_REACH_MM, POSTERIOR_REACH_MM, nearest_center
 from vertecast.segmentation.maps import Maps
@@ -48,11 +49,9 @@ class CloserLook:
 
     Attributes:
         network: HU (i, j, k) → channels (c, i, j, k), as `network.SpineNet`.
-        finer: How many of its voxels lie along an edge of one of the maps' voxels.
     """
 
     network: Callable[[Array], Array]
-    finer: int
 
     def refine(
         self,
@@ -78,11 +77,10 @@ class CloserLook:
         total = np.zeros((len(Structure) + 2, *shape), dtype=np.float32)
         weight = np.zeros(shape, dtype=np.float32)
         own = {structure: _Own.nobody(shape) for structure in (Structure.BODY, Structure.POSTERIOR)}
+        whole_blend = _blend(float(geometry.spacing_mm(lps_from_index)[0]))
         for number in range(1, len(centers_index) + 1):
-            part, box, shares = self._look(volume, lps_from_index, shape, centers_index, number)
-            blend = _blend((part.shape[1], part.shape[2], part.shape[3]), spacing_mm(lps_from_index))
-            where, inside = box
-            blend = blend[inside]
+            part, (where, inside), shares = self._look(volume, lps_from_index, shape, centers_index, number)
+            blend = whole_blend[inside]
             total[(slice(None), *where)] += part[(slice(None), *inside)] * blend
             weight[where] += blend
             for structure, share in shares.items():
@@ -108,17 +106,17 @@ class CloserLook:
         number: int,
     ) -> tuple[Array, tuple[tuple[slice, ...], tuple[slice, ...]], dict[Structure, Array]]:
         """One look, on the grid of the maps: channels, where it lies in them and which part of it, its own bone."""
-        spacing = spacing_mm(lps_from_index)
-        size = np.array(LOOK_VOXELS) // self.finer
+        spacing = float(geometry.spacing_mm(lps_from_index)[0])
+        size = np.array(LOOK_VOXELS) // FINER
         middle = centers_index[number - 1] + [0.0, BEHIND_MM / spacing, 0.0]
         start = np.round(middle - (size - 1) / 2).astype(int)
-        step = spacing / self.finer
-        first = geometry.apply(lps_from_index, start - 0.5 + 0.5 / self.finer)
+        step = spacing / FINER
+        first = geometry.apply(lps_from_index, start - 0.5 + 0.5 / FINER)
         fine = geometry.scaling_affine([step] * 3, first)
         said = Maps.of(self.network(resampled(volume, fine, LOOK_VOXELS)))
         channels = np.concatenate([said.structure, said.cement[None], said.metal[None]])
-        part = np.stack([block_mean(channel, (self.finer,) * 3) for channel in channels])
-        centers = (centers_index - start + 0.5) * self.finer - 0.5
+        part = np.stack([block_mean(channel, (FINER,) * 3) for channel in channels])
+        centers = (centers_index - start + 0.5) * FINER - 0.5
         shares = {}
         for structure, reach_mm in ((Structure.BODY, BODY_REACH_MM), (Structure.POSTERIOR, POSTERIOR_REACH_MM)):
             likely = said.structure[structure]
@@ -126,7 +124,7 @@ class CloserLook:
             votes = np.transpose(voxels) + said.offset_mm[:, likely > LEAST_LIKELY].T.astype(np.float64) / step
             mine = np.zeros(likely.shape, dtype=np.float32)
             mine[voxels] = np.where(nearest_center(votes, centers, reach_mm / step) == number, likely[voxels], 0.0)
-            shares[structure] = block_mean(mine, (self.finer,) * 3)
+            shares[structure] = block_mean(mine, (FINER,) * 3)
         low, high = np.maximum(start, 0), np.minimum(start + size, shape)
         where = tuple(slice(int(a), int(max(a, b))) for a, b in zip(low, high, strict=True))
         inside = tuple(slice(int(a), int(max(a, b))) for a, b in zip(low - start, high - start, strict=True))
@@ -150,14 +148,10 @@ class _Own:
         self.number[where][larger] = number
 
 
-def spacing_mm(lps_from_index: geometry.FloatArray) -> float:
-    """Spacing of an isotropic grid."""
-    return float(geometry.spacing_mm(lps_from_index)[0])
-
-
-def _blend(shape: tuple[int, int, int], spacing: float) -> Array:
-    """Weight of each voxel of a look: 1 in its middle, next to nothing at its faces."""
-    ramps = [np.clip((np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5) * spacing / RIM_MM, 0, 1) for n in shape]
+def _blend(spacing_mm: float) -> Array:
+    """Weight of each of the maps' voxels in a look: 1 in its middle, next to nothing at its faces."""
+    edges = [np.arange(n // FINER) for n in LOOK_VOXELS]
+    ramps = [np.clip((np.minimum(edge, edge[::-1]) + 0.5) * spacing_mm / RIM_MM, 0, 1) for edge in edges]
     return np.asarray(ramps[0][:, None, None] * ramps[1][None, :, None] * ramps[2][None, None, :], dtype=np.float32)
 
 

@@ -109,8 +109,7 @@ class CtSegmenter:
             load = load_openvino
         closer = None
         if bundle.closer is not None:
-            finer = round(bundle.outliner.spacing_mm / bundle.closer.spacing_mm)
-            closer = CloserLook(network=_whole(load(bundle.closer)), finer=finer)
+            closer = CloserLook(network=_whole(load(bundle.closer)))
         locator, outliner = load(bundle.locator), load(bundle.outliner)
         return cls(bundle=bundle, locator=locator, outliner=outliner, closer=closer, passes=passes)
 

@@ -21,6 +21,7 @@ from vertecast.anatomy import (
 from vertecast.errors import ConfigurationError
 
 MOST_UNKNOWN_LEVELS: Final = 30
+"""V1 to V30: a spine has 24 vertebrae above the sacrum, 26 with T13 and L6."""
 
 
 def _level_name(name: Any) -> Any:

@@ -160,12 +160,7 @@ class CtTask:
             if isinstance(source, FolderSource):
                 what |= {"scheme": source.scheme_name, "cases": len(next(parts).cases)}
             data.append(what)
-        return {
-            "spacing_mm": s.spacing_mm,
-            "widths": list(s.widths),
-            "crop_voxels": s.crop,
-            "data": data,
-        }
+        return {"spacing_mm": s.spacing_mm, "widths": list(s.widths), "crop_voxels": s.crop, "data": data}
 
 
 def _soft_dice(probability: Tensor, target: Tensor) -> Tensor:

@@ -17,12 +17,10 @@ from vertecast.measurement.levels import number_vertebrae
 from vertecast.measurement.study import THICK_SLICE_MM, measure_study
 from vertecast.reports.labels import label_map
 from vertecast.results import LevelAssignment, ModelUsed, SeriesResult, StudyReport
+from vertecast.segmentation.label_schemes import MOST_UNKNOWN_LEVELS
 from vertecast.workflow.result import Segmenter, StudyResult, phase_of, seen_canal
 
 OTHER_PART: Final = "shows another part of the patient than the series that was analysed; analyse it on its own"
-
-MOST_VERTEBRAE: Final = 30
-"""A spine has 24 above the sacrum, 26 with both variants of their number."""
 
 
 def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> StudyResult:
@@ -69,7 +67,7 @@ def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> Study
 
 def _of_one_spine(segmentation: Segmentation) -> Segmentation:
     """The same. Raises `UnsupportedError` where it holds more vertebrae than a spine has."""
-    if segmentation.count > MOST_VERTEBRAE:
+    if segmentation.count > MOST_UNKNOWN_LEVELS:
         raise UnsupportedError(
             f"{segmentation.count} vertebrae were found, more than a spine has; check that the series shows one patient"
         )
