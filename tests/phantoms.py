@@ -17,6 +17,6 @@ def vertebra_without_numbers(level: str) -> VertebraFinding:
         heights={"anterior": missing, "middle": missing, "posterior": missing},
         ratios={"wedge": missing, "biconcave": missing, "crush": missing}, height_loss=missing,
         reference=HeightReference(method="none"), wedge_angle=missing, deformity=missing, genant_grade=missing,
-        genant_grade_range=missing, volume=missing, density=missing, cleft=missing, canal_compromise=missing,
-        retropulsion=missing, confidence=0.5,
+        genant_grade_range=missing, genant_grade_probability=missing, volume=missing, density=missing, cleft=missing,
+        canal_compromise=missing, retropulsion=missing, confidence=0.5,
     )  # fmt: skip

@@ -113,6 +113,7 @@ def _vertebrae(places: tuple[str, ...], **where: st.SearchStrategy[Any]) -> st.S
         deformity=reasons | st.sampled_from(["none", "wedge", "biconcave", "crush"]),
         genant_grade=reasons | grades,
         genant_grade_range=reasons | st.tuples(grades, grades),
+        genant_grade_probability=reasons | st.tuples(shares, shares, shares, shares),
         volume=measured,
         density=measured,
         cleft=measured,

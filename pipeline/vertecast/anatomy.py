@@ -137,9 +137,14 @@ def normal_gap_mm(level: Level, below: Level | None = None) -> float:
     return NORMAL_GAPS_MM[SUBSTITUTES.get(level, level).name]
 
 
-NEIGHBOUR_SCATTER: Final = 0.03
-"""Scatter (1 SD) of a sound body's height about the one scaled from a neighbour, within one person. General knowledge;
-between people it is 0.06 to 0.08 (Matsumoto 2011)."""
+HEIGHT_SCATTER: Final = 0.05
+"""Scatter (1 SD) of a sound body's height at one place about what the rest of its column lets expect, by
+`NORMAL_HEIGHTS_MM`. Sound bodies on expert masks of three people, 25 bodies: 0.046 in front, 0.047 in the middle, 0.062
+at the back, errors of measuring included. Between people it is 0.06 to 0.08 (Matsumoto 2011)."""
+
+HEIGHT_GROWTH: Final = 1.02
+"""Height of a body over that of the one above it where neither level is known. `NORMAL_HEIGHTS_MM` has 1.03 from T1 to
+T9, 1.04 to L2 and 0.98 from there to L5; the lower steps are where a body would look crushed if more were expected."""
 
 
 def normal_height_mm(level: str, place: str) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from vertecast.anatomy import Compartment, YeomType
 
@@ -39,6 +39,8 @@ class NotMeasured:
 Measured: TypeAlias = Quantity | NotMeasured
 Third: TypeAlias = Literal["anterior", "middle", "posterior"]
 """A third of a body's depth."""
+FRACTURED_GRADE: Final = 2
+"""Genant grade from which a deformity is a fracture beyond dispute; of grade 1 readers disagree (Genant 1993)."""
 Deformity: TypeAlias = Literal["none", "wedge", "biconcave", "crush"]
 LevelSource: TypeAlias = Literal["sacrum", "ribs", "sacrum+ribs", "operator", "label map", "unknown"]
 
@@ -54,9 +56,10 @@ class LevelAssignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeightReference:
-    """What a height is compared with. ``method``: "neighbours", "own posterior height" or "none"."""
+    """What a height is compared with: the ``levels`` of the same column by ``method`` "intact vertebrae", which weigh
+    the more the nearer they are; "own posterior height", or "none"."""
 
-    method: Literal["neighbours", "own posterior height", "none"]
+    method: Literal["intact vertebrae", "own posterior height", "none"]
     levels: tuple[str, ...] = ()
 
 
@@ -95,6 +98,7 @@ class VertebraFinding:
     deformity: Deformity | NotMeasured
     genant_grade: int | NotMeasured
     genant_grade_range: tuple[int, int] | NotMeasured
+    genant_grade_probability: tuple[float, float, float, float] | NotMeasured
     volume: Measured
     density: Measured
     cleft: Measured

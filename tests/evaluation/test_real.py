@@ -107,19 +107,19 @@ def test_subregions_cut_the_body_out_of_the_vertebra(tmp_path: Path) -> None:
 
 
 def test_claims_count_grades_of_complete_bodies_alone() -> None:
-    def body(level: str, grade: int | None, span: tuple[int, int], *, complete: bool = True) -> VertebraFinding:
+    def body(level: str, grade: int | None, span: tuple[int, int] | None, *, complete: bool = True) -> VertebraFinding:
         missing = NotMeasured(reason="not seen")
         return replace(
             vertebra_without_numbers(level),
             complete=complete,
             genant_grade=missing if grade is None else grade,
-            genant_grade_range=missing if grade is None else span,
+            genant_grade_range=span or missing,
         )
 
     metal = HardwareFinding(series_instance_uid="1.2", kind="metal", volume=Quantity(value=0.5, unit="mL"))
     vertebrae = (
-        body("T12", 3, (3, 3)), body("L1", 2, (1, 2)), body("L2", 1, (1, 2)), body("L3", 0, (0, 1)),
-        body("L4", None, (0, 0)), body("L5", 3, (2, 3), complete=False),
+        body("T12", 3, (3, 3)), body("L1", 2, (1, 2)), body("L2", None, (1, 2)), body("L3", 0, (0, 1)),
+        body("L4", None, None), body("L5", 3, (2, 3), complete=False),
     )  # fmt: skip
     report = StudyReport(
         study_instance_uid="1", phase="pre", phase_source="unknown", series=(), vertebrae=vertebrae,
@@ -127,11 +127,11 @@ def test_claims_count_grades_of_complete_bodies_alone() -> None:
     )  # fmt: skip
     said = claims_of(report)
     assert list(said.fractured) == [("T12", 3), ("L1", 2)]
-    assert (said.undecided, said.ungraded) == (["L1", "L2"], ["L4"])
+    assert (said.undecided, said.ungraded) == (["L2"], ["L4"])
     assert (said.complete, len(said.bodies), said.metal, said.metal_ml) == (5, 6, 2, 0.5)
     score = score_real(RealImage(name="x", path="x"), said, bodies(20, 21), None)
     text = "\n".join(text_lines(score))
-    assert "graded ≥2: T12 (3) L1 (2); undecided: L1 L2; no grade: L4" in text
+    assert "graded ≥2: T12 (3) L1 (2); undecided: L2; no grade: L4" in text
     assert "0 cement, 0 leaks, 2 metal (0.50 mL)" in text
     values = document([score])["x"]
     assert (values["bodies_complete"], values["bodies_cut"], values["graded_2_or_more"]) == (5, 1, {"T12": 3, "L1": 2})

@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 from phantoms import CORTEX_HU, MARROW_HU, SpinePhantom, normal_shape
 from vertecast import geometry
-from vertecast.anatomy import RIM_INSET_FRACTION, Structure
+from vertecast.anatomy import HEIGHT_GROWTH, RIM_INSET_FRACTION, Structure
 from vertecast.images import Segmentation, Volume
 from vertecast.measurement.angles import measure_angles
+from vertecast.measurement.comparison import NEARNESS
 from vertecast.measurement.endplates import BodyGeometry
 from vertecast.measurement.heights import fit_bodies, genant_grade, measure_vertebrae
 from vertecast.measurement.levels import assign_levels
 from vertecast.results import LevelAssignment, NotMeasured, Quantity, VertebraFinding
 from vertecast.simulation import spine
 
-L5 = normal_shape(24.0, anterior=1.2, middle=1.02)
+L5 = normal_shape(20.5, anterior=1.2, middle=1.02)
 BROKEN = normal_shape(25.0, anterior=0.62, middle=0.72, superior_share=0.8)
 
 
@@ -60,12 +61,12 @@ def value(quantity: object) -> float:
     return quantity.value
 
 
-def test_the_fracture_is_graded_against_sound_neighbours(column) -> None:  # type: ignore[no-untyped-def]
+def test_the_fracture_is_graded_against_the_intact_vertebrae(column) -> None:  # type: ignore[no-untyped-def]
     findings = measured(column)
     broken = findings[1]
     assert [f.level for f in findings] == ["L2", "L3", "L4", "L5"]
-    assert broken.reference.method == "neighbours"
-    assert broken.reference.levels == ("L2", "L4")
+    assert broken.reference.method == "intact vertebrae"
+    assert broken.reference.levels == ("L2", "L4", "L5")
     assert (broken.deformity, broken.genant_grade) == ("wedge", 2)
     assert value(broken.height_loss) == pytest.approx(1 - 0.655 / 0.95, abs=0.08)
     assert value(broken.ratios["wedge"]) == pytest.approx(
@@ -82,10 +83,12 @@ def test_heights_are_those_of_the_shape(column) -> None:  # type: ignore[no-unty
             assert value(finding.heights[place]) == pytest.approx(height, abs=0.5)
 
 
-def test_unknown_levels_compare_unscaled(column) -> None:  # type: ignore[no-untyped-def]
+def test_unknown_levels_compare_by_the_mean_step(column) -> None:  # type: ignore[no-untyped-def]
     unknown = tuple(LevelAssignment(name=f"V{n + 1}", source="unknown", confidence=0.0) for n in range(4))
     broken = measured(column, levels=unknown)[1]
-    expected = 1 - value(broken.heights["anterior"]) / (0.5 * sum(column[3][n].heights_mm["anterior"] for n in (0, 2)))
+    weights = {n: np.exp(-abs(n - 1) / NEARNESS) for n in (0, 2, 3)}
+    scaled = sum(w * column[3][n].heights_mm["anterior"] * HEIGHT_GROWTH ** (1 - n) for n, w in weights.items())
+    expected = 1 - value(broken.heights["anterior"]) / (scaled / sum(weights.values()))
     assert value(broken.height_loss) == pytest.approx(expected)
 
 
@@ -97,15 +100,15 @@ def test_a_treated_body_is_no_reference_and_has_no_density(column) -> None:  # t
     assert value(findings[3].density) == pytest.approx(MARROW_HU, abs=8.0)
 
 
-def test_without_a_neighbour_crush_is_not_measured() -> None:
+def test_without_an_intact_vertebra_crush_is_not_measured() -> None:
     _, volume, segmentation = made(BROKEN)
     (finding,) = measure_vertebrae(volume, segmentation, assign_levels(segmentation), series_instance_uid="1.2.3")
     assert finding.reference.method == "own posterior height"
-    assert finding.ratios["crush"] == NotMeasured(reason="no sound neighbour to compare with")
+    assert finding.ratios["crush"] == NotMeasured(reason="no intact vertebra to compare with")
     assert finding.deformity == "wedge"
 
 
-def test_uniform_crush_is_seen_by_the_neighbours() -> None:
+def test_uniform_crush_is_seen_by_the_rest_of_the_column() -> None:
     shapes = (normal_shape(25.0), normal_shape(15.0), normal_shape(26.0))
     _, volume, segmentation = made(*shapes)
     findings = measure_vertebrae(volume, segmentation, assign_levels(segmentation), series_instance_uid="1.2.3")
@@ -129,7 +132,7 @@ def test_a_cut_body_gets_reasons_and_is_not_graded(column) -> None:  # type: ign
     first, *rest = measured((column[0], volume, border, bodies), bodies=(cut, *bodies[1:]))
     assert not first.complete
     assert {first.height_loss, first.genant_grade, first.wedge_angle, first.heights["middle"]} == {cut}
-    assert rest[0].reference.levels == ("L4",)
+    assert rest[0].reference.levels == ("L4", "L5")
 
 
 def test_canal_narrowed_behind_one_body(column) -> None:  # type: ignore[no-untyped-def]

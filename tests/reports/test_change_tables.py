@@ -73,7 +73,7 @@ def changed(report: StudyReport) -> StudyReport:
 def test_a_change_survives_the_way_through_json(changed: StudyReport) -> None:
     document = to_document(changed)
     validate(document)
-    assert document["schema_version"] == "1.4"
+    assert document["schema_version"] == "1.5"
     assert document["change"]["levels"][0]["height_gain"]["anterior"]["value"] == 4.0
     assert from_document(document) == changed
 

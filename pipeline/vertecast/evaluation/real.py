@@ -22,7 +22,7 @@ from vertecast.evaluation.real_variants import Variant
 from vertecast.evaluation.real_whole import WholeScore, score_whole
 from vertecast.evaluation.scoring import body_counts, label_pair
 from vertecast.images import Mask
-from vertecast.results import Measured, NotMeasured, Quantity, StudyReport, VertebraFinding
+from vertecast.results import FRACTURED_GRADE, Measured, NotMeasured, Quantity, StudyReport, VertebraFinding
 
 SUBREGION_BODY: Final = (49, 50)
 """Numbers of the body's inside and of its border in a map of subregions."""
@@ -89,10 +89,6 @@ IMAGES: Final = (
 )  # fmt: skip
 
 
-FRACTURED_GRADE: Final = 2
-"""Genant grade from which a sound spine is wronged beyond what readers disagree on: grade 1 is theirs to dispute."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
     """What a report says.
@@ -102,8 +98,8 @@ class Claims:
         cement, leaks, metal: Number of pieces.
         cement_ml, leaks_ml, metal_ml: Their volume together, as far as it was measured.
         fractured: Complete bodies of `FRACTURED_GRADE` or more, with their grade.
-        undecided: Complete bodies whose range of grades reaches across that limit.
-        ungraded: Complete bodies without a grade.
+        undecided: Complete bodies that were compared and whose grade is not decided.
+        ungraded: Complete bodies that could not be compared.
     """
 
     bodies: Sequence[tuple[str, bool]]
@@ -144,9 +140,9 @@ def claims_of(report: StudyReport) -> Claims:
         undecided=[
             name
             for name, span in ranges.items()
-            if not isinstance(span, NotMeasured) and span[0] < FRACTURED_GRADE <= span[1]
+            if not isinstance(span, NotMeasured) and isinstance(grades[name], NotMeasured)
         ],
-        ungraded=[name for name, grade in grades.items() if isinstance(grade, NotMeasured)],
+        ungraded=[name for name, span in ranges.items() if isinstance(span, NotMeasured)],
     )
 
 

@@ -1,4 +1,5 @@
-"""Heights against those of sound neighbours: ratios, height loss, deformity and Genant grade, on any kind of image."""
+"""Heights against those of the sound bodies of the column: ratios, height loss, deformity and Genant grade, on any kind
+of image."""
 
 from __future__ import annotations
 
@@ -7,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from scipy.special import ndtr
 
-from vertecast.anatomy import NEIGHBOUR_SCATTER, NORMAL_HEIGHTS_MM, normal_height_mm
-from vertecast.results import Deformity, HeightReference, Measured, NotMeasured, Place, Quantity
+from vertecast.anatomy import HEIGHT_GROWTH, HEIGHT_SCATTER, NORMAL_HEIGHTS_MM, normal_height_mm
+from vertecast.results import FRACTURED_GRADE, Deformity, HeightReference, Measured, NotMeasured, Place, Quantity
 
 PLACES: Final[tuple[Place, ...]] = ("anterior", "middle", "posterior")
 
@@ -21,8 +23,18 @@ GENANT_LIMITS: Final = (0.20, 0.25, 0.40)
 WHOLE_BODY_SHARE: Final = 2 / 3
 """Posterior loss of at least this share of the largest loss makes a deformity a crush: the whole body is lower."""
 
-REFERENCE_REACH: Final = 3
-"""A neighbour serves up to three bodies away; beyond that a person departs too far from mean tables of sizes."""
+DECIDED: Final = 0.8
+"""A grade is given where grade 2 and more, or 0 and 1, are at least this likely. A choice."""
+
+NEARNESS: Final = 4.0
+"""A sound body counts e-fold less as reference for every four bodies that it is farther away. Fitted on 2,738 bodies of
+250 simulated columns: losses are an eighth more exact than against the two nearest, whose heights scatter too."""
+
+UNNAMED_REACH: Final = 3
+"""Where the levels are unknown, a body serves as reference up to three bodies away: its size is guessed by steps."""
+
+NARROW: Final = 0.10
+"""A height loss that is known to this (half-width, 95 %) and still decides nothing lies near a limit. A choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,24 +52,25 @@ class Comparison:
     ratios: Mapping[Literal["wedge", "biconcave", "crush"], Measured]
     height_loss: Quantity
     reference: HeightReference
-    deformity: Deformity
-    genant_grade: int
+    deformity: Deformity | NotMeasured
+    genant_grade: int | NotMeasured
     genant_grade_range: tuple[int, int]
+    genant_grade_probability: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reference:
-    """Expected heights of a body, and the indices of the bodies they come from."""
+    """Expected heights of a body, and the indices of the bodies that they come from."""
 
     value: Mapping[Place, float]
     sd: Mapping[Place, float]
-    neighbours: tuple[int, ...]
+    bodies: tuple[int, ...]
 
 
 def compare(
     bodies: Sequence[Heights | NotMeasured], names: Sequence[str], sound: Sequence[bool], at: int
 ) -> Comparison:
-    """Compare a body with its sound neighbours, or with its own posterior height where none is in reach.
+    """Compare a body with the sound ones of its column, or with its own posterior height where there is none.
 
     Args:
         bodies: Heights of every body, cranial to caudal; that of ``at`` is measured.
@@ -67,16 +80,19 @@ def compare(
     """
     body = bodies[at]
     assert isinstance(body, Heights)
-    neighbours = _reference(bodies, names, sound, at)
-    reference = neighbours or _own_reference(body, names[at])
+    column = _reference(bodies, names, sound, at)
+    reference = column or _own_reference(body, names[at])
     losses = _losses(body, reference)
     place = max(PLACES, key=lambda p: losses[p])
     share = ratio(body.value[place], reference.value[place], body.sd[place], reference.sd[place])
     low, high = share.interval95 or (share.value, share.value)
     loss = Quantity(value=max(losses[place], 0.0), unit="1", interval95=(max(1 - high, 0.0), max(1 - low, 0.0)))
+    span = (genant_grade(max(1 - high, 0.0)), genant_grade(max(1 - low, 0.0)))
+    chances = grade_probability(losses[place], (high - share.value) / Z95)
+    undecided = _undecided(chances, span, (high - low) / 2, has_column=column is not None)
     value, sd = body.value, body.sd
-    crush: Measured = NotMeasured(reason="no sound neighbour to compare with")
-    if neighbours is not None:
+    crush: Measured = NotMeasured(reason="no intact vertebra to compare with")
+    if column is not None:
         crush = ratio(value["posterior"], reference.value["posterior"], sd["posterior"], reference.sd["posterior"])
     return Comparison(
         ratios={
@@ -86,43 +102,72 @@ def compare(
         },
         height_loss=loss,
         reference=HeightReference(
-            method="neighbours" if neighbours else "own posterior height",
-            levels=tuple(names[n] for n in reference.neighbours),
+            method="intact vertebrae" if column else "own posterior height",
+            levels=tuple(names[n] for n in reference.bodies),
         ),
-        deformity=_deformity(losses),
-        genant_grade=genant_grade(loss.value),
-        genant_grade_range=(genant_grade(max(1 - high, 0.0)), genant_grade(max(1 - low, 0.0))),
+        deformity=undecided or _deformity(losses),
+        genant_grade=undecided or genant_grade(loss.value),
+        genant_grade_range=span,
+        genant_grade_probability=chances,
     )
 
 
+def grade_probability(height_loss: float, sd: float) -> tuple[float, float, float, float]:
+    """Probability of each Genant grade of a height loss (share, below 0 where a body is taller than expected) that is
+    known with this standard deviation."""
+    above = [float(ndtr((height_loss - limit) / max(sd, 1e-6))) for limit in GENANT_LIMITS]
+    return 1 - above[0], above[0] - above[1], above[1] - above[2], above[2]
+
+
+def _undecided(
+    chances: Sequence[float], span: tuple[int, int], half_width: float, *, has_column: bool
+) -> NotMeasured | None:
+    """Why no grade is given; None where one is."""
+    fractured = sum(chances[FRACTURED_GRADE:])
+    if max(fractured, 1 - fractured) > DECIDED:
+        return None
+    if not has_column:
+        why = "no intact vertebra to compare with"
+    else:
+        why = "the height loss is near a limit" if half_width <= NARROW else "the outline is unsure"
+    return NotMeasured(reason=f"grades {span[0]} to {span[1]} are possible, {why}")
+
+
 def _scale(names: Sequence[str], target: int, source: int, place: Place) -> float:
-    """Normal height of the target's level over that of the source's; 1 where a level is unknown."""
+    """Normal height of the target's level over that of the source's; by the mean step where a level is unknown."""
     own, other = (normal_height_mm(names[n], place) for n in (target, source))
-    return 1.0 if own is None or other is None else own / other
+    return HEIGHT_GROWTH ** (target - source) if own is None or other is None else own / other
 
 
 def _reference(
     bodies: Sequence[Heights | NotMeasured], names: Sequence[str], sound: Sequence[bool], at: int
 ) -> _Reference | None:
-    """Mean of the nearest sound bodies above and below, scaled to the level; None where neither is in reach."""
-    above = next((n for n in range(at - 1, max(at - 1 - REFERENCE_REACH, -1), -1) if sound[n]), None)
-    below = next((n for n in range(at + 1, min(at + 1 + REFERENCE_REACH, len(bodies))) if sound[n]), None)
-    neighbours = tuple(n for n in (above, below) if n is not None)
-    shapes = [(n, bodies[n]) for n in neighbours]
+    """Mean of the other sound bodies, scaled to the level, the nearest weighing most; None where there is none.
+
+    Its standard deviation holds what the body itself may differ from what its column lets expect.
+    """
+    named = names[at] in NORMAL_HEIGHTS_MM
+    others = [
+        (n, body)
+        for n, body in enumerate(bodies)
+        if n != at
+        and sound[n]
+        and isinstance(body, Heights)
+        and (abs(n - at) <= UNNAMED_REACH or (named and names[n] in NORMAL_HEIGHTS_MM))
+    ]
+    if not others:
+        return None
+    weights = np.exp([-abs(n - at) / NEARNESS for n, _ in others])
+    weights /= weights.sum()
     heights: dict[Place, float] = {}
     sd: dict[Place, float] = {}
     for place in PLACES:
-        values, variances = [], []
-        for n, body in shapes:
-            assert isinstance(body, Heights)
-            scale = _scale(names, at, n, place)
-            values.append(body.value[place] * scale)
-            variances.append((body.sd[place] * scale) ** 2 + (NEIGHBOUR_SCATTER * values[-1]) ** 2)
-        if not values:
-            return None
-        heights[place] = float(np.mean(values))
-        sd[place] = float(np.sqrt(np.sum(variances)) / len(values))
-    return _Reference(value=heights, sd=sd, neighbours=neighbours)
+        scales = np.array([_scale(names, at, n, place) for n, _ in others])
+        values = scales * [body.value[place] for _, body in others]
+        variances = (scales * [body.sd[place] for _, body in others]) ** 2 + (HEIGHT_SCATTER * values) ** 2
+        heights[place] = float(weights @ values)
+        sd[place] = float(np.sqrt(weights**2 @ variances + (HEIGHT_SCATTER * heights[place]) ** 2))
+    return _Reference(value=heights, sd=sd, bodies=tuple(n for n, _ in others))
 
 
 def _own_reference(body: Heights, name: str) -> _Reference:
@@ -133,8 +178,8 @@ def _own_reference(body: Heights, name: str) -> _Reference:
     shares: dict[Place, float] = {"anterior": float(anterior), "middle": float(middle), "posterior": 1.0}
     return _Reference(
         value={p: posterior * s for p, s in shares.items()},
-        sd={p: float(np.hypot(sd, NEIGHBOUR_SCATTER * posterior)) * s for p, s in shares.items()},
-        neighbours=(),
+        sd={p: float(np.hypot(sd, HEIGHT_SCATTER * posterior)) * s for p, s in shares.items()},
+        bodies=(),
     )
 
 
@@ -161,8 +206,8 @@ def sound_bodies(bodies: Sequence[Heights | NotMeasured], names: Sequence[str], 
 
 
 def _worst_loss(bodies: Sequence[Heights | NotMeasured], names: Sequence[str], sound: Sequence[bool], at: int) -> float:
-    """Largest loss of a body against either of its nearest sound neighbours alone: two that broke side by side do not
-    vouch for each other."""
+    """Largest loss of a body against the sound ones of either side alone: two that broke side by side do not vouch for
+    each other."""
     body = bodies[at]
     losses = [0.0]
     for side in (range(at), range(at + 1, len(bodies))):

@@ -181,6 +181,7 @@ def _sagittal(finding: VertebraFinding, body: PlaneBody, compared: Comparison) -
         deformity=compared.deformity,
         genant_grade=compared.genant_grade,
         genant_grade_range=compared.genant_grade_range,
+        genant_grade_probability=compared.genant_grade_probability,
     )
 
 
@@ -209,6 +210,7 @@ def _found(
         deformity=reason,
         genant_grade=reason,
         genant_grade_range=reason,
+        genant_grade_probability=reason,
         volume=NO_VOLUME,
         density=NO_DENSITY,
         cleft=NO_CLEFT,

@@ -19,7 +19,7 @@ from vertecast import __version__
 from vertecast.errors import OutputError, UnsupportedError
 from vertecast.results import NotMeasured, StudyReport
 
-SCHEMA_VERSION: Final = "1.4"
+SCHEMA_VERSION: Final = "1.5"
 DISCLAIMER: Final = "Research use only. Not a medical device."
 """First of the limits of every report."""
 
@@ -37,7 +37,7 @@ _PROBLEMS_SHOWN: Final = 3
 
 
 def to_document(report: StudyReport) -> dict[str, Any]:
-    """The report as JSON values, keys as in ``schema/report-1.4.json``; the disclaimer stands first in ``limits``."""
+    """The report as JSON values, keys as in ``schema/report-1.5.json``; the disclaimer stands first in ``limits``."""
     limits = [DISCLAIMER, *(limit for limit in report.limits if limit != DISCLAIMER)]
     return {
         "schema_version": SCHEMA_VERSION,

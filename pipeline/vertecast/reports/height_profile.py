@@ -13,14 +13,14 @@ from math import ceil, floor
 from statistics import median
 from typing import Final, Literal, TypeAlias
 
-from vertecast.anatomy import NEIGHBOUR_SCATTER, normal_height_mm
+from vertecast.anatomy import HEIGHT_SCATTER, normal_height_mm
 from vertecast.reports import tables, wording
 from vertecast.reports.growth import Tick
 from vertecast.results import NotMeasured, Quantity, StudyReport, VertebraFinding
 
 SagittalPlace: TypeAlias = Literal["anterior", "middle", "posterior"]
 PLACES: Final[tuple[SagittalPlace, ...]] = ("anterior", "middle", "posterior")
-HALF_RANGE: Final = 2 * NEIGHBOUR_SCATTER
+HALF_RANGE: Final = 2 * HEIGHT_SCATTER
 LEAST_SOUND: Final = 2
 """Bodies that the patient's size is taken from, at least."""
 

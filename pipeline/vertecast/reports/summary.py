@@ -12,6 +12,7 @@ from vertecast import __version__
 from vertecast.patient import Patient
 from vertecast.reports import document, wording
 from vertecast.results import (
+    FRACTURED_GRADE,
     CementFinding,
     LeakFinding,
     Measured,
@@ -83,9 +84,10 @@ COLUMNS: Final[Mapping[str, str]] = {
     "reference_levels": "levels of the reference",
     "wedge_angle_deg": "angle between the two endplates",
     "deformity": "none, wedge, biconcave or crush",
-    "genant_grade": "0 to 3",
+    "genant_grade": "0 to 3; empty where it is not decided",
     "genant_grade_low": "lowest grade within the uncertainty",
     "genant_grade_high": "highest grade within the uncertainty",
+    "fracture_probability": "probability of Genant grade 2 or 3",
     "deformity_index": "sum of the Genant grades from T4 to L4 in this series",
     "deformity_index_levels": "how many of these 13 levels were graded; with fewer the sum is partial",
     "body_volume_ml": "volume of the body",
@@ -149,7 +151,7 @@ def run_document(run: RunSummary) -> dict[str, Any]:
 
 
 def _row(report: StudyReport, vertebra: VertebraFinding) -> dict[str, object]:
-    span = vertebra.genant_grade_range
+    span, chances = vertebra.genant_grade_range, vertebra.genant_grade_probability
     quantities = _quantities(report, vertebra)
     graded = {"deformity": vertebra.deformity, "genant_grade": vertebra.genant_grade}
     values = {**quantities, **graded}.items()
@@ -177,6 +179,7 @@ def _row(report: StudyReport, vertebra: VertebraFinding) -> dict[str, object]:
         "genant_grade": _plain(vertebra.genant_grade),
         "genant_grade_low": "" if isinstance(span, NotMeasured) else span[0],
         "genant_grade_high": "" if isinstance(span, NotMeasured) else span[1],
+        "fracture_probability": "" if isinstance(chances, NotMeasured) else f"{sum(chances[FRACTURED_GRADE:]):.3f}",
         "deformity_index": "" if index is None else _plain(index.index),
         "deformity_index_levels": "" if index is None else index.graded,
         "leak_count": len(leaks),

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 from vertecast.reports import wording
 from vertecast.results import (
     Evidence,
+    HeightReference,
     LeakFinding,
     Measured,
     NotMeasured,
@@ -79,11 +80,11 @@ class Notes:
             return self.missing(value)
         return Cell(text={True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value))
 
-    def missing(self, value: NotMeasured) -> Cell:
-        """A dash with the note of its reason."""
+    def missing(self, value: NotMeasured, text: str = "–") -> Cell:
+        """A dash, or a word, with the note of its reason."""
         if value.reason not in self.reasons:
             self.reasons.append(value.reason)
-        return Cell(text="–", note=self.reasons.index(value.reason) + 1)
+        return Cell(text=text, note=self.reasons.index(value.reason) + 1)
 
 
 Column: TypeAlias = Callable[[Notes, VertebraFinding], Cell]
@@ -99,8 +100,12 @@ def _ratio(name: RatioName) -> Column:
 
 
 def _grade(notes: Notes, vertebra: VertebraFinding) -> Cell:
-    grade = vertebra.genant_grade
-    return notes.missing(grade) if isinstance(grade, NotMeasured) else Cell(text=wording.grade_text(vertebra))
+    grade, text = vertebra.genant_grade, wording.grade_text(vertebra)
+    return notes.missing(grade, text or "–") if isinstance(grade, NotMeasured) else Cell(text=text)
+
+
+def _reference_text(reference: HeightReference) -> str:
+    return wording.levels_text(reference.levels) or reference.method
 
 
 _SAGITTAL: Final[Mapping[str, Column]] = {
@@ -111,7 +116,7 @@ _SAGITTAL: Final[Mapping[str, Column]] = {
     "Biconcave ratio": _ratio("biconcave"),
     "Crush ratio": _ratio("crush"),
     "Height loss": lambda notes, vertebra: notes.cell(vertebra.height_loss, percent=True),
-    "Against": lambda _, vertebra: Cell(text=", ".join(vertebra.reference.levels) or vertebra.reference.method),
+    "Against": lambda _, vertebra: Cell(text=_reference_text(vertebra.reference)),
     "Wedge angle": lambda notes, vertebra: notes.cell(vertebra.wedge_angle),
     "Shape": lambda notes, vertebra: notes.plain(vertebra.deformity),
     "Genant": _grade,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vertecast.anatomy import Compartment
+from vertecast.anatomy import CRANIAL_TO_CAUDAL, Compartment, Level
 from vertecast.results import LeakFinding, Measured, NotMeasured, Quantity, StudyReport, VertebraFinding
 
 COMPARTMENT_PHRASES: Final[Mapping[Compartment, str]] = {
@@ -74,13 +74,27 @@ def interval_text(measured: Quantity, *, percent: bool = False) -> str:
 
 
 def grade_text(vertebra: VertebraFinding) -> str:
-    """ "2", or "2 (1–2)" near a limit; "" where it was not graded."""
-    if isinstance(vertebra.genant_grade, NotMeasured):
-        return ""
+    """ "2", "2 (1–2)" near a limit, "undecided (0–3)"; "" where it could not be graded."""
     span = vertebra.genant_grade_range
-    if isinstance(span, NotMeasured) or span[0] == span[1]:
-        return str(vertebra.genant_grade)
-    return f"{vertebra.genant_grade} ({span[0]}–{span[1]})"
+    if isinstance(span, NotMeasured):
+        return "" if isinstance(vertebra.genant_grade, NotMeasured) else str(vertebra.genant_grade)
+    if isinstance(vertebra.genant_grade, NotMeasured):
+        return f"undecided ({span[0]}–{span[1]})"
+    return str(vertebra.genant_grade) if span[0] == span[1] else f"{vertebra.genant_grade} ({span[0]}–{span[1]})"
+
+
+def levels_text(levels: Sequence[str]) -> str:
+    """ "T9–T12, L2": levels of one column, from head to foot, as runs."""
+    variants = {Level.T13.name, Level.L6.name} - set(levels)
+    column = [level.name for level in CRANIAL_TO_CAUDAL if level.name not in variants]
+    places = [column.index(name) if name in column else int(name[1:]) for name in levels]
+    runs: list[list[int]] = []
+    for n, place in enumerate(places):
+        if runs and place == places[n - 1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return ", ".join(levels[run[0]] if len(run) == 1 else f"{levels[run[0]]}–{levels[run[-1]]}" for run in runs)
 
 
 def is_fractured(vertebra: VertebraFinding) -> bool:
@@ -220,11 +234,15 @@ def series_number(report: StudyReport, series_instance_uid: str) -> int:
 
 def _fracture_text(vertebra: VertebraFinding) -> str:
     if isinstance(vertebra.genant_grade, NotMeasured):
-        return f"not graded ({vertebra.genant_grade.reason.rstrip('.')})"
+        text = f"not graded ({vertebra.genant_grade.reason.rstrip('.')})"
+        return ", ".join(filter(None, [text, _loss_text(vertebra.height_loss, "")]))
     if vertebra.genant_grade == 0:
         return "no fracture of Genant grade 1 or more"
     shape = "" if isinstance(vertebra.deformity, NotMeasured) else vertebra.deformity
     name = f"{shape} fracture" if shape not in ("", "none") else "fracture"
+    span = vertebra.genant_grade_range
+    if not isinstance(span, NotMeasured) and span[0] == 0:
+        name = f"possible {name}"
     parts = [name, _loss_text(vertebra.height_loss, shape), f"Genant {grade_text(vertebra)}"]
     return ", ".join(filter(None, parts))
 

@@ -98,6 +98,7 @@ def film_report() -> StudyReport:
         deformity="none",
         genant_grade=0,
         genant_grade_range=(0, 1),
+        genant_grade_probability=(0.9, 0.1, 0.0, 0.0),
         volume=MISSING,
         density=MISSING,
         cleft=MISSING,

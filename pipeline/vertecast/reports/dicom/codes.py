@@ -127,6 +127,7 @@ DEFORMITY: Final = _own("Deformity", "Shape of deformity")
 GRADE: Final = _own("GenantGrade", "Genant grade")
 LOWEST_GRADE: Final = _own("LowestGrade", "Genant grade, lowest that is plausible")
 HIGHEST_GRADE: Final = _own("HighestGrade", "Genant grade, highest that is plausible")
+GRADE_PROBABILITIES: Final = tuple(_own(f"Grade{n}Probability", f"Probability of Genant grade {n}") for n in range(4))
 VOLUME: Final = _sct("118565006", "Volume")
 DENSITY: Final = _dcm("112181", "Mean Attenuation Coefficient")
 CLEFT: Final = _own("Cleft", "Intravertebral cleft")
@@ -262,7 +263,7 @@ LEVEL_SOURCES: Final[Mapping[str, Concept]] = {
     "unknown": UNKNOWN,
 }
 REFERENCES: Final[Mapping[str, Concept]] = {
-    "neighbours": _own("Neighbours", "Sound neighbours"),
+    "intact vertebrae": _own("IntactVertebrae", "Intact vertebrae of the same column"),
     "own posterior height": _own("OwnPosterior", "Own posterior height"),
     "none": NONE,
 }

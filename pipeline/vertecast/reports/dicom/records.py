@@ -22,8 +22,8 @@ from vertecast.reports.dicom.shapes import (
     Number,
     Plain,
     Record,
+    Several,
     Shape,
-    Span,
     Text,
     ThirdsOrReason,
     Uid,
@@ -67,7 +67,10 @@ VERTEBRA: Final = Record(
         "level": _SITE,
         "deformity": Choice(codes.DEFORMITY, codes.DEFORMITIES),
         "genant_grade": _GRADE,
-        "genant_grade_range": Span(Choice(codes.LOWEST_GRADE, codes.GRADES), Choice(codes.HIGHEST_GRADE, codes.GRADES)),
+        "genant_grade_range": Several(
+            (Choice(codes.LOWEST_GRADE, codes.GRADES), Choice(codes.HIGHEST_GRADE, codes.GRADES))
+        ),
+        "genant_grade_probability": Several(tuple(Plain(concept, float) for concept in codes.GRADE_PROBABILITIES)),
         "height_loss": Number(codes.HEIGHT_LOSS),
         "heights": ByPlace(codes.HEIGHT),
         "ratios": ByName(codes.RATIOS),
@@ -95,7 +98,7 @@ DEFORMITY_INDEX: Final = Record(
     DeformityIndex,
     {
         "index": Plain(codes.DEFORMITY_INDEX, int),
-        "index_range": Span(Plain(codes.LOWEST_INDEX, int), Plain(codes.HIGHEST_INDEX, int)),
+        "index_range": Several((Plain(codes.LOWEST_INDEX, int), Plain(codes.HIGHEST_INDEX, int))),
         "graded": Plain(codes.GRADED_LEVELS, int),
         "levels": Plain(codes.INDEX_LEVELS, int),
         "series_instance_uid": _SERIES_UID,

@@ -177,20 +177,19 @@ class Many(Shape):
 
 
 @dataclass(frozen=True, slots=True)
-class Span(Shape):
-    """The two ends of a range of words or whole numbers, or the reason why there is none (below the lower one)."""
+class Several(Shape):
+    """A fixed number of values, such as the two ends of a range, or the reason why there is none (below the first)."""
 
-    low: Single
-    high: Single
+    parts: tuple[Single, ...]
 
     def encode(self, value: Any, context: Context) -> list[ContentItem]:
         if isinstance(value, NotMeasured):
-            return self.low.encode(value, context)
-        return [self.low.item(value[0], context), self.high.item(value[1], context)]
+            return self.parts[0].encode(value, context)
+        return [part.item(one, context) for part, one in zip(self.parts, value, strict=True)]
 
     def decode(self, group: Items) -> Any:
-        low = self.low.decode(group)
-        return low if isinstance(low, NotMeasured) else (low, self.high.decode(group))
+        values = tuple(part.decode(group) for part in self.parts)
+        return values[0] if isinstance(values[0], NotMeasured) else values
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from vertecast.reports.dicom import codes
 from vertecast.reports.dicom.codes import Concept
 from vertecast.reports.dicom.group_shapes import Inline
 from vertecast.reports.dicom.point_shapes import EvidenceImage, MeasuredImage
-from vertecast.reports.dicom.shapes import ByName, ByPlace, Choice, Many, Number, Plain, Rows, Shape, Span, Text
+from vertecast.reports.dicom.shapes import ByName, ByPlace, Choice, Many, Number, Plain, Rows, Several, Shape, Text
 from vertecast.results import NotMeasured, Quantity
 
 
@@ -69,11 +69,11 @@ def _facts(shape: Shape, value: Any) -> Iterator[Fact]:
         case Many():
             for part in value:
                 yield from _facts(shape.one, part)
-        case Span() if isinstance(value, NotMeasured):
-            yield from _facts(shape.low, value)
-        case Span():
-            yield from _facts(shape.low, value[0])
-            yield from _facts(shape.high, value[1])
+        case Several() if isinstance(value, NotMeasured):
+            yield from _facts(shape.parts[0], value)
+        case Several():
+            for part, one in zip(shape.parts, value, strict=True):
+                yield from _facts(part, one)
         case ByPlace() if isinstance(value, NotMeasured):
             yield Fact(shape.concept, value, is_measurement=True)
         case ByPlace():
