@@ -43,6 +43,31 @@ def square_unless_unlucky(number: int) -> int:
     return number * number
 
 
+class Sealed:
+    """Leaves its process but cannot be put together again in another."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, ()
+
+
+class StubbornError(Exception):
+    """Cannot be made anew from its text alone, as an exception is when it comes from another process."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first + second)
+
+
+def _refuse() -> None:
+    raise TypeError("not to be opened")
+
+
+def square_or_sealed(number: int) -> int | Sealed:
+    """Gives what cannot be read for 13 and raises what cannot for 14."""
+    if number == 14:
+        raise StubbornError("no", "thing")
+    return Sealed() if number == 13 else number * number
+
+
 def divide_by(number: int) -> float:
     """Raises for 0."""
     return 1 / number

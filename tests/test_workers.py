@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from fakes import Errand, divide_by, own_process, run_errand, square, square_unless_unlucky, threads_seen
+from fakes import (
+    Errand,
+    divide_by,
+    own_process,
+    run_errand,
+    square,
+    square_or_sealed,
+    square_unless_unlucky,
+    threads_seen,
+)
 from vertecast.workers import Lost, run_in_processes
 
 
@@ -22,6 +31,11 @@ def test_every_item_comes_back_with_its_result() -> None:
 def test_a_dead_worker_loses_only_the_item_at_fault() -> None:
     results = dict(run_in_processes(square_unless_unlucky, [2, 13, 4, 5], workers=2))
     assert results == {2: 4, 13: Lost.WORKER_DIED, 4: 16, 5: 25}
+
+
+def test_an_answer_that_cannot_be_read_loses_only_its_item() -> None:
+    results = dict(run_in_processes(square_or_sealed, [2, 13, 14, 5], workers=2))
+    assert results == {2: 4, 13: Lost.WORKER_DIED, 14: Lost.WORKER_DIED, 5: 25}
 
 
 def test_a_worker_that_is_killed_costs_its_item_one_retry_and_the_others_nothing(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from vertecast.images import Mask
 from vertecast.patient import Patient
 from vertecast.reports.outputs import LABELS_NAME, MeasuredStudy, remove_half_written, write_study
 from vertecast.reports.summary import StudyRun
-from vertecast.results import StudyReport
+from vertecast.results import NotMeasured, StudyReport
 from vertecast.resume import FINGERPRINT_NAME, fingerprint_of, taken_over
 from vertecast.workflow import (
     EarlierStudy,
@@ -36,6 +36,9 @@ from vertecast.workflow import (
 from vertecast.workflow.deidentify import Deidentification
 
 NO_MEMORY: Final = "the memory did not suffice; use fewer workers or a machine with more of it"
+NO_LABELS: Final = NotMeasured(
+    reason=f"the earlier study's {LABELS_NAME} is missing or damaged; analyse that study again with --force"
+)
 OTHER_PATIENT: Final = "the compared studies carry different patient IDs; they were taken for one patient as asked"
 
 
@@ -126,12 +129,12 @@ class Done:
     report: StudyReport
     fingerprint: str
 
-    def labels(self) -> Mask | None:
-        """Its label map; None where it has none that can be read."""
+    def labels(self) -> Mask | NotMeasured:
+        """Its label map, or why there is none."""
         try:
             return read_label_map(self.job.folder / LABELS_NAME)
         except VertecastError:
-            return None
+            return NO_LABELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

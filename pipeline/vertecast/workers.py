@@ -208,6 +208,8 @@ class ProcessPool(Generic[Item, Result]):
             kind, value = worker.pipe.recv()
         except (EOFError, OSError):
             return self._buried(worker)
+        except Exception:  # noqa: BLE001  whatever a result raises that cannot be put together again
+            return self._buried(worker)
         if kind == "ready":
             worker.is_ready = True
             self._send(worker)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phantoms import vertebra_without_numbers
+from vertecast.images import Mask
+from vertecast.jobs import NO_LABELS
 from vertecast.measurement.change import (
     MIXED,
     ONE_FILM,
@@ -30,6 +33,7 @@ from vertecast.results import (
     StudyReport,
     VertebraFinding,
 )
+from vertecast.workflow import EarlierStudy, StudyResult, with_changes
 
 UNKNOWN = NotMeasured(reason="not seen")
 numbers = st.floats(-100, 100)
@@ -249,3 +253,17 @@ def test_the_course_shows_what_was_ever_broken_or_treated() -> None:
     assert [(one.study_instance_uid, one.days) for one in course] == [("a", 0), ("b", 5)]
     assert [[level.level for level in one.levels] for one in course] == [["L1"], ["L1"]]
     assert value(course[1].levels[0].cement_volume) == 3.0
+
+
+def test_an_earlier_label_map_that_cannot_be_read_is_a_reason() -> None:
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[1:3, 1:4, 2:5] = 20
+    later = StudyResult(
+        report=study("b", body("L1", (20, 20, 21), treated=True), cement={"L1": 3.0}),
+        labels=Mask(labels=labels, lps_from_index=np.eye(4)),
+    )
+    earlier = EarlierStudy(report=study("a", body("L1", (22, 21, 22))), day=1000, labels=lambda: NO_LABELS)
+    change = with_changes(later, 1030, [earlier]).report.change
+    assert change is not None
+    assert of(change, "L1").registration_error == NO_LABELS
+    assert value(of(change, "L1").height_change) == pytest.approx(-2 / 22)

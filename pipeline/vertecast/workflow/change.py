@@ -32,12 +32,12 @@ class EarlierStudy:
     Attributes:
         report: What was measured.
         day: Days since any fixed day, the same for all studies; None where the date is unknown.
-        labels: Reads its label map; None where it has none. It is called only when it is needed.
+        labels: Reads its label map, or tells why it cannot. It is called only when it is needed.
     """
 
     report: StudyReport
     day: int | None
-    labels: Callable[[], Mask | None]
+    labels: Callable[[], Mask | NotMeasured]
 
 
 def with_changes(result: StudyResult, day: int | None, earlier: Sequence[EarlierStudy]) -> StudyResult:
@@ -83,11 +83,14 @@ def _change(earlier: EarlierStudy, later: Visit, later_cuts: Cuts) -> ChangeFind
     assert modality is not None
     overlays: dict[str, Overlay] = {}
     if modality == "ct" and later_cuts:
-        cuts = _cuts(earlier.labels())
+        labels = earlier.labels()
+        cuts = {} if isinstance(labels, NotMeasured) else _cuts(labels)
         before, after = bodies(earlier.report, modality), bodies(later.report, modality)
         for name in before.keys() & after.keys():
             number = int(Level[name])
-            if number in cuts and number in later_cuts:
+            if isinstance(labels, NotMeasured):
+                overlays[name] = _no_overlay(labels, before[name].treated, after[name].treated)
+            elif number in cuts and number in later_cuts:
                 overlays[name] = _overlay((before[name], after[name]), (cuts[number], later_cuts[number]), number)
     return compare_studies(Visit(report=earlier.report, day=earlier.day), later, modality, overlays)
 
