@@ -252,7 +252,7 @@ def cement_boundary() -> Figure:
     """A ball of cement: its visible boundary, and the profile that it comes from."""
     phantom = replace(column(), balls=(CENTRAL,), frames=[])
     volume, segmentation, bodies, found = measured(phantom)
-    cement = find_cement(volume, segmentation, bodies=bodies)
+    cement = find_cement(volume, segmentation, bodies=bodies).cement
     assert cement is not None
     body, center, radius = bodies[FRACTURED], phantom.frames[FRACTURED], CENTRAL[1]
     figure, (axes, beside) = panels(2)

@@ -53,7 +53,7 @@ def drawn(segmentation: Segmentation, where: np.ndarray, *, is_body: bool) -> Se
 
 def with_bodies(made: SpinePhantom, segmentation: Segmentation) -> CementMap:
     volume = made.volume()
-    found = find_cement(volume, segmentation, bodies=fit_bodies(volume, segmentation))
+    found = find_cement(volume, segmentation, bodies=fit_bodies(volume, segmentation)).cement
     assert found is not None
     return found
 
@@ -62,7 +62,7 @@ def test_a_filled_corner_left_out_is_no_leak() -> None:
     made = phantom(CENTRAL, CORNER)
     whole = made.segmentation()
     bitten = drawn(whole, near_ball(made, whole, CORNER, 0.5), is_body=False)
-    before = find_cement(made.volume(), bitten)
+    before = find_cement(made.volume(), bitten).cement
     assert before is not None
     assert before.piece.any()  # the network's outline alone takes it for a leak
     assert not with_bodies(made, bitten).piece.any()

@@ -9,8 +9,9 @@ import pytest
 
 from phantoms import SpinePhantom, normal_shape
 from vertecast import geometry
-from vertecast.anatomy import Compartment, YeomType
-from vertecast.measurement.cement_map import CementMap, find_cement
+from vertecast.anatomy import POSTERIOR_LABEL_OFFSET, Compartment, YeomType
+from vertecast.images import Volume
+from vertecast.measurement.cement_map import CementMap, CementSearch, find_cement
 from vertecast.measurement.levels import assign_levels
 from vertecast.measurement.study import Measurements, measure_study
 from vertecast.results import Quantity
@@ -29,7 +30,7 @@ def ball_ml(radius_mm: float) -> float:
 
 
 def found(made: SpinePhantom) -> CementMap:
-    result = find_cement(made.volume(), made.segmentation())
+    result = find_cement(made.volume(), made.segmentation()).cement
     assert result is not None
     return result
 
@@ -78,8 +79,8 @@ def test_no_cement_is_found_without_the_network() -> None:
     made = phantom(INSIDE)
     segmentation = made.segmentation()
     none = replace(segmentation, cement_probability=np.zeros_like(segmentation.cement_probability))
-    assert find_cement(made.volume(), none) is None
-    assert find_cement(phantom().volume(), phantom().segmentation()) is None
+    assert find_cement(made.volume(), none) == CementSearch()
+    assert find_cement(phantom().volume(), phantom().segmentation()) == CementSearch()
 
 
 def test_metal_is_no_cement() -> None:
@@ -182,9 +183,50 @@ def test_marks_far_from_every_body_are_not_believed() -> None:
     made = SpinePhantom(
         shapes=[normal_shape()], balls=(((0.0, -3.0, 0.0), 8.0, 0), ((84.0, 0.0, 0.0), 8.0, 0)), margin_mm=80.0
     )
-    found = find_cement(made.volume(), made.segmentation())
+    found = find_cement(made.volume(), made.segmentation()).cement
     assert found is not None
     index = np.argwhere(found.mask)
     away_mm = np.linalg.norm(made.local(0, geometry.apply(found.lps_from_index, index)), axis=1)
     assert len(index)
     assert away_mm.max() < 20.0
+
+
+def with_arches(made: SpinePhantom, hu: float) -> Volume:
+    """The CT with the cortex of the arches as dense as asked."""
+    volume = made.volume()
+    values = np.array(volume.hu)
+    values[made.label_map().labels > POSTERIOR_LABEL_OFFSET] = hu
+    return replace(volume, hu=values)
+
+
+@pytest.mark.parametrize(("arches_hu", "is_claimed"), [(900.0, True), (1450.0, False)])
+def test_what_is_no_denser_than_the_patients_own_cortex_is_not_claimed(arches_hu: float, is_claimed: bool) -> None:
+    made = phantom(INSIDE, cement_hu=1300.0)
+    segmentation = made.segmentation()
+    result = measure_study(
+        with_arches(made, arches_hu), segmentation, assign_levels(segmentation), series_instance_uid="1.2.3"
+    )
+    assert bool(result.cement) == is_claimed
+    assert result.vertebrae[0].treated == is_claimed
+    assert bool(result.limits) != is_claimed
+    if not is_claimed:
+        assert not result.cement_labels.any()
+        assert "cement possible" in result.limits[0]
+        assert "own bone 14" in result.limits[0]
+
+
+def test_dense_bone_beside_a_treated_body_is_not_given_to_it() -> None:
+    made = phantom(INSIDE, ((0.0, -3.0, 0.0), 6.0, 1), bodies=2)
+    volume = with_arches(made, 1300.0)
+    local = made.local(1, geometry.apply(volume.lps_from_index, np.indices(volume.shape).transpose(1, 2, 3, 0)))
+    values = np.array(volume.hu)
+    near = np.linalg.norm(local - (0.0, -3.0, 0.0), axis=-1) < 10.0
+    values[near] = np.minimum(values[near], 1150)
+    search = find_cement(replace(volume, hu=values), made.segmentation())
+    assert search.cement is not None
+    assert search.cement.treated == {1}
+    assert not search.cement.mask[search.cement.vertebra == 2].any()
+    index = np.argwhere(search.cement.mask)
+    away_mm = np.linalg.norm(made.local(1, geometry.apply(search.cement.lps_from_index, index)), axis=1)
+    assert away_mm.min() > 15.0
+    assert [one.instance for one in search.doubtful] == [2]

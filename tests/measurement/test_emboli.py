@@ -61,7 +61,7 @@ def suspected(chest: Chest) -> Callable[..., tuple[LeakFinding, ...]]:
 
     missing = NotMeasured(reason="not fitted")
     levels = assign_levels(chest.segmentation)
-    found = find_cement(chest.volume, chest.segmentation)
+    found = find_cement(chest.volume, chest.segmentation).cement
     assert found is not None
     cement = measure_cement(
         chest.volume, found, chest.segmentation, [missing], levels, body_volumes=[missing], series_instance_uid="1.2.3"

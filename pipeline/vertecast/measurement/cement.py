@@ -13,11 +13,9 @@ from vertecast import geometry
 from vertecast.geometry import FloatArray
 from vertecast.images import Segmentation, Volume
 from vertecast.measurement.cement_inside import cement_by_third, gas_beside
-from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement
+from vertecast.measurement.cement_map import CementMap
 from vertecast.measurement.endplates import BodyGeometry
 from vertecast.results import CementFinding, LevelAssignment, Measured, NotMeasured, Quantity, Third
-
-__all__ = ["CEMENT_HU", "CementMap", "find_cement", "measure_cement"]
 
 CONTACT_MM: Final = 1.0
 CONTACT_VOXELS: Final = 3

@@ -7,7 +7,7 @@ and the visible boundary (share one half) is the half-maximum.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,8 @@ from vertecast.measurement import distances
 from vertecast.measurement.bone import Z95
 from vertecast.measurement.cement_crop import BACKGROUND_SHELL_MM, GATE_REACH_MM, Crop, crop_round_cement, metal_mask
 from vertecast.measurement.endplates import BodyGeometry
+from vertecast.measurement.outline import CEMENT_PROBABILITY
+from vertecast.measurement.own_bone import cortex_hu
 from vertecast.results import NotMeasured, Quantity
 
 CEMENT_HU: Final = 700.0
@@ -44,6 +46,10 @@ all marked; sclerotic bone beside a stray mark is bright too, and hardly marked.
 MIN_MARKED_OUTSIDE: Final = 0.05
 """The same of a piece outside, where cement is often thinner than the grid: less is a stray mark that dense bone or
 calcium round it was gathered to."""
+
+DENSEST_PERCENTILE: Final = 90.0
+"""Of the densities of a body's cement; must exceed the cortex of the same patient's arches, or it may be bone itself:
+sclerotic rims and bridging spurs reach 1,300 HU, and so do those arches."""
 
 MIN_PIECE_ML: Final = 0.03
 TAIL_MM: Final = 1.75
@@ -112,6 +118,31 @@ class CementMap:
         return frozenset(int(n) for n in np.unique(self.vertebra[self.mask]) if n)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseStructure:
+    """What the network calls cement in a body (``instance``) although the patient's own bone is as dense.
+
+    Attributes:
+        instance: Of the body, from 1.
+        volume_ml: Of its bright voxels.
+        hu: What its densest tenth exceeds.
+        cortex_hu: What the arches reach.
+    """
+
+    instance: int
+    volume_ml: float
+    hu: float
+    cortex_hu: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CementSearch:
+    """The cement, None where no vertebra holds any, and what may be cement or bone and is not claimed."""
+
+    cement: CementMap | None = None
+    doubtful: tuple[DenseStructure, ...] = ()
+
+
 def find_cement(
     volume: Volume,
     segmentation: Segmentation,
@@ -119,7 +150,7 @@ def find_cement(
     bodies: Sequence[BodyGeometry | NotMeasured] = (),
     metal: npt.NDArray[np.bool_] | None = None,
     threshold_hu: float = CEMENT_HU,
-) -> CementMap | None:
+) -> CementSearch:
     """Find cement on the native CT.
 
     Args:
@@ -128,18 +159,16 @@ def find_cement(
         bodies: Geometry of every vertebra, for its outline without the cement; empty: the network's outline.
         metal: Result of `metal_mask`, when already known.
         threshold_hu: Lowest value of cement.
-
-    Returns:
-        The map, or None where no vertebra holds cement.
     """
-    crop = crop_round_cement(volume, segmentation, metal_mask(segmentation) if metal is None else metal, bodies)
+    metal = metal_mask(segmentation) if metal is None else metal
+    crop = crop_round_cement(volume, segmentation, metal, bodies)
     if crop is None:
-        return None
+        return CementSearch()
     reach = np.where(crop.outside_mm > crop.tolerance_mm, GATE_REACH_MM, INNER_GATE_REACH_MM)
     bright = (crop.hu >= threshold_hu) & (crop.marked_mm <= reach) & ~crop.metal
     bright = _touching(bright, crop.seed)
     if not bright.any():
-        return None
+        return CementSearch()
     plateau = _plateau(crop, bright)
     typical = float(np.percentile(plateau[bright], 75))
     clipped = float(np.mean(crop.hu[bright] >= min(CLIP_HU, float(volume.hu.max()))))
@@ -157,7 +186,16 @@ def find_cement(
     at_clip = (crop.hu >= CLIP_HU) & visible
     fraction = np.where(at_clip, np.where(depth > CLIP_EDGE_MM, 1.0, (1 + np.minimum(fraction, 1.0)) / 2), fraction)
     fraction = np.where((depth > TAIL_MM) & (crop.outside_mm <= 0), 1.0, fraction)
-    return _attribute(crop, fraction.astype(np.float32), visible, (typical, tuple(notes)))
+    treated = _treated(crop, visible)
+    bone_hu = cortex_hu(volume, segmentation, metal | (segmentation.cement_probability >= CEMENT_PROBABILITY))
+    doubtful = () if bone_hu is None else tuple(_no_denser(crop, visible, treated, bone_hu))
+    treated = [n for n in treated if all(n != one.instance for one in doubtful)]
+    if not treated:
+        return CementSearch(doubtful=doubtful)
+    # A piece that lies in a body in doubt and in no treated one is not claimed either.
+    visible = _believed(crop, visible, treated, [one.instance for one in doubtful])
+    cement = _attribute(crop, fraction.astype(np.float32), visible, treated, (typical, tuple(notes)))
+    return CementSearch(cement=cement, doubtful=doubtful)
 
 
 def _touching(mask: npt.NDArray[np.bool_], seed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -216,22 +254,22 @@ def _unclipped_plateau(crop: Crop, bright: npt.NDArray[np.bool_], background_hu:
 
 
 def _attribute(
-    crop: Crop, fraction: npt.NDArray[np.float32], visible: npt.NDArray[np.bool_], about: tuple[float, tuple[str, ...]]
-) -> CementMap | None:
+    crop: Crop,
+    fraction: npt.NDArray[np.float32],
+    visible: npt.NDArray[np.bool_],
+    treated: Sequence[int],
+    about: tuple[float, tuple[str, ...]],
+) -> CementMap:
     """Give every piece its vertebra, divide bridges, cut off what lies outside the outline, count partial voxels."""
     voxel_ml = geometry.voxel_volume_mm3(crop.lps_from_index) / 1000
     owner = np.zeros(visible.shape, dtype=np.uint8)
-    treated = _treated(crop, visible)
-    if not treated:
-        return None
-    visible = _believed(crop, visible, treated)
     pieces, _ = ndimage.label(visible, structure=np.ones((3, 3, 3)))
     inside = visible & (crop.outside_mm <= 0)
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         own = pieces[box] == number
         counts = np.bincount(crop.nearest[box][own & inside[box]], minlength=256)
         owners = [n for n in treated if counts[n] >= max(BRIDGE_SHARE * own.sum(), 1)]
-        owners = owners or [n for n in treated if counts[n]] or treated
+        owners = owners or [n for n in treated if counts[n]] or list(treated)
         owner[box][own] = _nearest_owner(crop.nearest[box][own], owners)
     leaked = _leaks(crop, visible)
     piece, _ = ndimage.label(leaked, structure=np.ones((3, 3, 3)))
@@ -269,8 +307,24 @@ def _treated(crop: Crop, visible: npt.NDArray[np.bool_]) -> list[int]:
     return [n for n in range(1, 256) if enough[n]]
 
 
-def _believed(crop: Crop, visible: npt.NDArray[np.bool_], treated: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Connected pieces of which the network marked enough itself: most, where they lie in a body without cement."""
+def _no_denser(
+    crop: Crop, visible: npt.NDArray[np.bool_], treated: Sequence[int], bone_hu: float
+) -> Iterator[DenseStructure]:
+    """Of the bodies that would be treated, those whose cement is no denser than the patient's own cortex."""
+    inside = visible & (crop.outside_mm <= 0)
+    for n in treated:
+        values = crop.hu[inside & (crop.nearest == n)]
+        densest = float(np.percentile(values, DENSEST_PERCENTILE))
+        if densest <= bone_hu:
+            volume_ml = len(values) * geometry.voxel_volume_mm3(crop.lps_from_index) / 1000
+            yield DenseStructure(instance=n, volume_ml=volume_ml, hu=densest, cortex_hu=bone_hu)
+
+
+def _believed(
+    crop: Crop, visible: npt.NDArray[np.bool_], treated: Sequence[int], doubtful: Sequence[int]
+) -> npt.NDArray[np.bool_]:
+    """Connected pieces of which the network marked enough itself: most, where they lie in a body without cement, and
+    never enough where that body's dense structures are in doubt."""
     pieces, count = ndimage.label(visible, structure=np.ones((3, 3, 3)))
     inside = visible & (crop.outside_mm <= 0)
     is_treated = np.isin(crop.nearest, treated)
@@ -281,6 +335,7 @@ def _believed(crop: Crop, visible: npt.NDArray[np.bool_], treated: Sequence[int]
     elsewhere = (counted(inside & ~is_treated) > 0) & (counted(inside & is_treated) == 0)
     least = np.where(elsewhere, MIN_MARKED_INSIDE, MIN_MARKED_OUTSIDE)
     believed = counted(visible & crop.marked) >= least * counted(visible)
+    believed &= ~(elsewhere & (counted(inside & np.isin(crop.nearest, doubtful)) > 0))
     return np.asarray(visible & believed[pieces])
 
 

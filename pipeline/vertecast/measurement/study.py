@@ -17,7 +17,7 @@ from vertecast.measurement import bone
 from vertecast.measurement.angles import lumbar_lordosis, measure_angles
 from vertecast.measurement.cement import measure_cement
 from vertecast.measurement.cement_crop import metal_mask
-from vertecast.measurement.cement_map import CEMENT_HU, CementMap, find_cement
+from vertecast.measurement.cement_map import CEMENT_HU, CementMap, CementSearch, DenseStructure, find_cement
 from vertecast.measurement.emboli import LOOKALIKES, find_emboli
 from vertecast.measurement.endplates import BodyGeometry
 from vertecast.measurement.height_map import height_map
@@ -63,6 +63,7 @@ class Measurements:
     cement_labels: npt.NDArray[np.uint8]
     height_maps: tuple[HeightMap, ...]
     warnings: tuple[str, ...]
+    limits: tuple[str, ...] = ()
     pieces: tuple[Piece, ...] = ()
 
 
@@ -92,9 +93,10 @@ def measure_study(
         raise ValueError(f"{len(levels)} levels for {segmentation.count} vertebrae")
     bodies = fit_bodies(volume, segmentation)
     metal = metal_mask(segmentation)
-    found = None
+    search = CementSearch()
     if isinstance(volume, Volume):
-        found = find_cement(volume, segmentation, bodies=bodies, metal=metal, threshold_hu=cement_hu)
+        search = find_cement(volume, segmentation, bodies=bodies, metal=metal, threshold_hu=cement_hu)
+    found = search.cement
     if found is not None:
         found, screws = without_screws(found, bodies)
         box, share = _on_working_grid(segmentation, found, screws)
@@ -123,6 +125,7 @@ def measure_study(
         cement_labels=_labels(segmentation, found, metal),
         height_maps=tuple(_height_maps(segmentation, bodies, vertebrae)),
         warnings=tuple(_warnings(volume, found, hardware, leaks)),
+        limits=tuple(_doubt(levels[one.instance - 1], one) for one in search.doubtful),
         pieces=() if found is None else tuple(ct_pieces(found, segmentation, bodies, levels)),
     )
 
@@ -150,6 +153,13 @@ def _height_maps(
             found = height_map(segmentation, body, n + 1, vertebra.level, layout)
             if found is not None:
                 yield found
+
+
+def _doubt(level: LevelAssignment, dense: DenseStructure) -> str:
+    return (
+        f"{level.name}: dense structure of {dense.volume_ml:.1f} mL, cement possible: it reaches {dense.hu:.0f} HU, "
+        f"and the patient's own bone {dense.cortex_hu:.0f} HU. It is not counted as cement."
+    )
 
 
 def _warnings(

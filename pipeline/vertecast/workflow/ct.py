@@ -105,7 +105,7 @@ def _measure(
         cement=measured.cement,
         leaks=measured.leaks,
         hardware=measured.hardware,
-        limits=tuple(_limits(ct, levels)),
+        limits=(*_limits(ct, levels), *measured.limits),
         warnings=(*ct.warnings, *numbering.notes, *measured.warnings),
     )
     labels = label_map(segmentation, levels, measured.cement_labels, ct.volume)
