@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vertecast.anatomy import Level
 from vertecast.config import MAX_PASSES, Config, load_config
 from vertecast.errors import ConfigurationError
-from vertecast.measurement.cement import CEMENT_HU
+from vertecast.measurement.cement_map import CEMENT_HU
 
 
 def write(folder: Path, text: str) -> Path:

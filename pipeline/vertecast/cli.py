@@ -134,6 +134,9 @@ def analyze(
     lowest: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="Level of the lowest vertebra in view, for example L5.")
     ] = None,
+    highest: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="Level of the highest one instead, for example T1.")
+    ] = None,
     segmentation: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Label map to be measured instead of what the network finds on CT."),
@@ -165,7 +168,7 @@ def analyze(
 
     with _clear_errors():
         overrides: dict[str, dict[str, Any]] = {
-            "analysis": {"phase": phase, "lowest": lowest, "spacing_mm": spacing_mm},
+            "analysis": {"phase": phase, "lowest": lowest, "highest": highest, "spacing_mm": spacing_mm},
             "segmentation": {"label_map": None if segmentation is None else str(segmentation), "labels": labels},
             "output": _identity(identify, deidentify, key),
             "batch": {"workers": workers, "memory_gb": memory, "scheduler": scheduler},

@@ -35,15 +35,17 @@ class AnalysisOptions(_Options):
 
     Attributes:
         phase: "auto" takes "post" when cement is seen; the others are the operator's word.
-        lowest: Level of the lowest vertebra in view ("L5"), or None to count from the sacrum or the ribs.
+        lowest: Level of the lowest vertebra in view ("L5"), or None to count from what the image shows.
+        highest: The same of the highest one; only one of them may be given.
         spacing_mm: Size of a pixel in the patient, for radiographs whose file does not give it (PNG, JPEG), or None.
     """
 
     phase: Phase = "auto"
     lowest: str | None = None
+    highest: str | None = None
     spacing_mm: float | None = Field(default=None, gt=0.01, le=10.0)
 
-    @field_validator("lowest")
+    @field_validator("lowest", "highest")
     @classmethod
     def _known_level(cls, name: str | None) -> str | None:
         if name is None:
@@ -51,6 +53,12 @@ class AnalysisOptions(_Options):
         if name.upper() not in Level.__members__:
             raise ValueError(f"{name!r} is no vertebral level; write for example L5 or T12")
         return name.upper()
+
+    @model_validator(mode="after")
+    def _one_end(self) -> AnalysisOptions:
+        if self.lowest is not None and self.highest is not None:
+            raise ValueError("give the lowest or the highest level, not both: one names the whole column")
+        return self
 
 
 class SegmentationOptions(_Options):

@@ -153,7 +153,7 @@ class HeightMap:
 
     Attributes:
         level: Of the body.
-        height_mm: (rows, columns) float32, along the body's own axis; NaN outside its footprint.
+        height_mm: (rows, columns) float32, along the vertebral axis; NaN outside its footprint.
         pixel_mm: Size of a pixel, which is square.
         midline_column: Where the mid-sagittal plane runs, in columns; the centre of the first one is 0.
     """

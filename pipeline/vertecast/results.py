@@ -73,7 +73,7 @@ class ImageReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VertebraFinding:
-    """One vertebra of one series. Heights in mm along the body's own axis; definitions in docs/measurement.md.
+    """One vertebra of one series. Heights in mm along the vertebral axis; definitions in docs/measurement.md.
 
     A CT gives ``center_lps_mm`` and ``six_points_lps_mm``, a projection ``center_px`` and ``six_points_px``; the other
     two are None. ``image`` is the image of a projection that comes from DICOM. Heights on an AP view have the places
@@ -349,7 +349,7 @@ class TimelineLevel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineStudy:
-    """One study of a patient: days since the first, and the levels that were broken or treated at any time."""
+    """One study of a patient: days since the first, and the levels that were fractured or treated at any time."""
 
     study_instance_uid: str
     days: int | NotMeasured

@@ -116,7 +116,7 @@ def test_a_column_of_another_kind_is_named_where_it_is_whole_and_else_left_open(
     assert open_.levels[-1].name == "V8"
     (note,) = open_.notes
     assert note.startswith("levels cannot be told for certain: V1 is T1")
-    assert note.endswith("--lowest names them all")
+    assert note.endswith("--lowest or --highest names them all")
 
 
 def test_a_piece_of_the_first_rib_beside_c7_makes_no_thirteen() -> None:
@@ -179,6 +179,34 @@ def test_operator_overrides(lowest: str, expected: list[str]) -> None:
     levels = assign_levels(column(usual(3, "L5"), sacrum=True), lowest=lowest)
     assert [level.name for level in levels] == expected
     assert {(level.source, level.confidence) for level in levels} == {("operator", 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("highest", "expected"), [("C7", ["C7", "T1", "T2"]), ("T12", ["T12", "L1", "L2"]), ("T13", ["T13", "L1", "L2"])]
+)
+def test_the_operator_may_name_the_highest(highest: str, expected: list[str]) -> None:
+    levels = assign_levels(column(usual(3, "L5"), sacrum=True), highest=highest)
+    assert [level.name for level in levels] == expected
+    assert {(level.source, level.confidence) for level in levels} == {("operator", 1.0)}
+
+
+def test_below_the_last_level_there_is_none() -> None:
+    levels = assign_levels(column(["L1", "L2", "L3"]), highest="L4")
+    assert [level.name for level in levels] == ["L4", "L5", "V3"]
+
+
+def test_a_missed_body_makes_the_names_beyond_it_less_sure() -> None:
+    spine = column(usual(6, "L5"), missing=(3,))
+    for end in ({"highest": "T12"}, {"lowest": "L5"}):
+        levels = assign_levels(spine, **end)
+        assert [level.name for level in levels] == ["T12", "L1", "L2", "L4", "L5"]
+        sure = [level.confidence == 1.0 for level in levels]
+        assert sure == [True, True, True, False, False] if "highest" in end else [False, False, False, True, True]
+
+
+def test_the_operator_names_one_end() -> None:
+    with pytest.raises(ConfigurationError, match="one of them"):
+        assign_levels(column(["L1", "L2"]), lowest="L2", highest="L1")
 
 
 @pytest.mark.parametrize("lowest", ["S1", "L9", "l5", ""])

@@ -85,6 +85,21 @@ def test_the_first_screen_says_what_changed(changed: StudyReport) -> None:
     )
 
 
+def test_what_may_be_no_change_is_no_news(changed: StudyReport) -> None:
+    assert changed.change is not None
+    unsure = Quantity(value=2.2, unit="deg", interval95=(-14.6, 19.0))
+    gain = {
+        place: Quantity(value=0.3, unit="mm", interval95=(-0.8, 1.4)) for place in ("anterior", "middle", "posterior")
+    }
+    one = replace(changed.change.levels[0], wedge_change=unsure)
+    report = replace(changed, change=replace(changed.change, levels=(one,), new_fractures=()))
+    (sentence,) = change_tables.change_sentences(report)
+    assert sentence == "Since the study 12 days before: L1 anterior height +4.0 mm (3.5–4.5)."
+    report = replace(report, change=replace(changed.change, levels=(replace(one, height_gain=gain),), new_fractures=()))
+    (sentence,) = change_tables.change_sentences(report)
+    assert sentence == "Since the study 12 days before: L1 no measurable change of anterior height and wedge angle."
+
+
 def test_a_recollapse_is_said_first(changed: StudyReport) -> None:
     assert changed.change is not None
     again = replace(changed.change.levels[0], recollapse=True)

@@ -32,7 +32,7 @@ def test_each_reason_is_found(case, sound) -> None:
     cut = replace(sound.vertebrae[0], genant_grade=unknown)
     expected = {
         "cement in or at the canal": replace(sound, leaks=(replace(leak, compartment=Compartment.CANAL),)),
-        "cement far away": replace(sound, leaks=(replace(leak, compartment=Compartment.DISTANT),)),
+        "distant cement": replace(sound, leaks=(replace(leak, compartment=Compartment.DISTANT),)),
         "new fracture": replace(sound, change=change),
         "Genant grade 3": replace(sound, vertebrae=(replace(wedge, genant_grade=3),)),
         "Genant grade 2": replace(case.report),

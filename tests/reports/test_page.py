@@ -51,7 +51,7 @@ def test_treated_but_not_graded_and_cement_without_its_vertebra(case) -> None:
     )
     report = replace(case.report, vertebrae=(unsure,))
     lines = headline(report)
-    assert lines[0] == "V3: not graded (no neighbour can serve)"
+    assert lines[0] == "V3: not graded (no neighbour can serve), 34 % height loss (31–37)"
     assert lines[1].startswith("L1: cement 4.1 mL, leak 0.3 mL")
     assert "Levels are unknown" in wording.summary(report)[-1]
 
@@ -183,8 +183,8 @@ def test_where_cement_lies_and_what_leaks_touch(case) -> None:
 def test_a_piece_in_the_lung_is_only_suspected(case) -> None:
     piece = replace(case.report.leaks[1], compartment=Compartment.DISTANT, suspected=True)
     report = replace(case.report, leaks=(piece,))
-    assert wording.leak_text(piece) == "suspected leak 0.06 mL far from the vertebra"
-    assert [row[1].text for row in tables.leak_table(report).rows] == ["suspected far from the vertebra"]
+    assert wording.leak_text(piece) == "suspected leak 0.06 mL distant from the vertebra"
+    assert [row[1].text for row in tables.leak_table(report).rows] == ["suspected distant from the vertebra"]
     assert film_tables.film_leak_table(report).rows == ()
 
 

@@ -120,7 +120,7 @@ def days_between(earlier: Visit, later: Visit) -> int | NotMeasured:
 
 
 def timeline(visits: Sequence[Visit], modality: Literal["ct", "radiograph"]) -> tuple[TimelineStudy, ...]:
-    """The levels that were broken or treated at any time, through all studies that have this modality."""
+    """The levels that were fractured or treated at any time, through all studies that have this modality."""
     own = [(visit, bodies(visit.report, modality)) for visit in visits if modality in _series_of(visit.report)]
     shown = {
         level

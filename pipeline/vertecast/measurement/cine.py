@@ -115,10 +115,10 @@ class CineAnalyzer:
         segment: Finds bodies, cement and metal in a frame.
         series_instance_uid: Of the cine.
         frame_rate: Frames per second, where known.
-        lowest: Level of the lowest body in view, given by the operator ("L5").
+        lowest, highest: Level of the lowest or of the highest body in view, given by the operator ("L5").
 
     Raises:
-        ConfigurationError: ``lowest`` is no level of a vertebra with a body of its own.
+        ConfigurationError: both are given, or a level that is none of a vertebra with a body of its own.
     """
 
     def __init__(
@@ -128,13 +128,13 @@ class CineAnalyzer:
         series_instance_uid: str,
         frame_rate: float | None = None,
         lowest: str | None = None,
+        highest: str | None = None,
     ) -> None:
-        if lowest is not None:
-            check_operator_level(lowest)
+        check_operator_level(lowest, highest)
         self._segment = segment
         self._uid = series_instance_uid
         self._frame_rate = frame_rate
-        self._lowest = lowest
+        self._lowest, self._highest = lowest, highest
         self._motion = MotionFollower()
         self._tracker = Tracker()
         self._course = Course()
@@ -211,7 +211,7 @@ class CineAnalyzer:
         if motion.is_lost:
             return self._refused(frame, LOST)
         plane = plane_of(frame.spacing)
-        levels = assign_projection_levels(found, plane, lowest=self._lowest)
+        levels = assign_projection_levels(found, plane, lowest=self._lowest, highest=self._highest)
         seen = self._tracker.update(found, motion.shift_px, levels)
         if self._baseline is None:
             self._baseline = Baseline(frame.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,10 +47,13 @@ class Count:
     notes: tuple[str, ...] = ()
 
 
-def check_operator_level(lowest: str) -> None:
-    """Raise `ConfigurationError` where the operator's level is none of a vertebra with a body of its own."""
-    if lowest not in Level.__members__ or Level[lowest] is Level.S1:
-        raise ConfigurationError(f"--lowest {lowest}: no such level; name the lowest body in view, such as L5")
+def check_operator_level(lowest: str | None, highest: str | None) -> None:
+    """Raise `ConfigurationError` where both ends are given, or a level that is none of a vertebra with a body."""
+    if lowest is not None and highest is not None:
+        raise ConfigurationError("--lowest and --highest: one of them names the whole column; give the surer one")
+    for end, level in (("lowest", lowest), ("highest", highest)):
+        if level is not None and (level not in Level.__members__ or Level[level] is Level.S1):
+            raise ConfigurationError(f"--{end} {level}: no such level; name the {end} body in view, such as L5")
 
 
 def unknown_level(n: int) -> LevelAssignment:
@@ -81,9 +85,20 @@ def find_slots(centers: FloatArray) -> npt.NDArray[np.intp]:
     return np.concatenate([[0], np.cumsum(1 + missed)])
 
 
-def operator_count(lowest: str) -> Count:
-    """Counting from the level that the operator gave to the lowest body found."""
-    return Count(names=_order(lumbar=6 if lowest == "L6" else 5), lowest=lowest, source="operator", confidence=1.0)
+def operator_levels(
+    slots: npt.NDArray[np.intp], lowest: str | None, highest: str | None
+) -> tuple[LevelAssignment, ...] | None:
+    """Counting from the level that the operator gave to the lowest or to the highest body found; None without it.
+
+    Raises:
+        ConfigurationError: as `check_operator_level`.
+    """
+    check_operator_level(lowest, highest)
+    given = highest if lowest is None else lowest
+    if given is None or not len(slots):
+        return None
+    names = _order(lumbar=6 if given == "L6" else 5, t13=given == "T13")
+    return _named(slots, names, given, source="operator", confidence=1.0, from_top=highest is not None)
 
 
 def _order(*, lumbar: int = 5, t13: bool = False) -> tuple[str, ...]:
@@ -152,15 +167,29 @@ def _variants(*, lumbar: int, thirteen: bool) -> tuple[str, ...]:
 
 
 def named(slots: npt.NDArray[np.intp], count: Count) -> tuple[LevelAssignment, ...]:
-    """Count up from the lowest body. Above C1 there is no level: the number from the top stays."""
+    """Count up from the lowest body."""
+    return _named(slots, count.names, count.lowest, source=count.source, confidence=count.confidence)
+
+
+def _named(
+    slots: npt.NDArray[np.intp],
+    names: Sequence[str],
+    anchor: str,
+    *,
+    source: LevelSource,
+    confidence: float,
+    from_top: bool = False,
+) -> tuple[LevelAssignment, ...]:
+    """Count from the lowest body, or from the highest, which is ``anchor``. Beyond the names the number from the top
+    stays. Every vertebra that is missed on the way makes a name less sure."""
+    end = 0 if from_top else len(slots) - 1
     result: list[LevelAssignment] = []
-    at = count.names.index(count.lowest)
     for n, slot in enumerate(slots):
-        place = at - int(slots[-1] - slot)
-        gaps = int(slots[-1] - slot) - (len(slots) - 1 - n)
-        if place < 0:
-            result.append(unknown_level(n))
+        place = names.index(anchor) + int(slot - slots[end])
+        missed = abs(int(slot - slots[end])) - abs(n - end)
+        if 0 <= place < len(names):
+            sure = confidence * GAP_FACTOR**missed
+            result.append(LevelAssignment(name=names[place], source=source, confidence=sure))
         else:
-            confidence = count.confidence * GAP_FACTOR**gaps
-            result.append(LevelAssignment(name=count.names[place], source=count.source, confidence=confidence))
+            result.append(unknown_level(n))
     return tuple(result)

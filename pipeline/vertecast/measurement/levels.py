@@ -15,10 +15,8 @@ from vertecast.images import Segmentation
 from vertecast.measurement.column_levels import COLUMNS, ColumnEvidence, Naming, Rib, level_probabilities, namings
 from vertecast.measurement.counting import (
     SACRUM_GAP_PITCH,
-    check_operator_level,
     find_slots,
-    named,
-    operator_count,
+    operator_levels,
     unknown_level,
 )
 from vertecast.measurement.outline import find_bodies
@@ -58,35 +56,38 @@ class Numbering:
     notes: tuple[str, ...] = ()
 
 
-def assign_levels(segmentation: Segmentation, *, lowest: str | None = None) -> tuple[LevelAssignment, ...]:
+def assign_levels(
+    segmentation: Segmentation, *, lowest: str | None = None, highest: str | None = None
+) -> tuple[LevelAssignment, ...]:
     """The levels of `number_vertebrae`."""
-    return number_vertebrae(segmentation, lowest=lowest).levels
+    return number_vertebrae(segmentation, lowest=lowest, highest=highest).levels
 
 
-def number_vertebrae(segmentation: Segmentation, *, lowest: str | None = None) -> Numbering:
+def number_vertebrae(segmentation: Segmentation, *, lowest: str | None = None, highest: str | None = None) -> Numbering:
     """Name every vertebra: as the label map does that was given, or by counting.
 
     Args:
         segmentation: What the network found; instances from cranial to caudal.
         lowest: Level of the lowest body found, given by the operator ("L5"); it overrides what is seen.
+        highest: The same of the highest body, instead.
 
     Returns:
         One assignment per instance; notes on a column of another kind than the usual one, or on why none is named.
 
     Raises:
-        ConfigurationError: ``lowest`` is no level of a vertebra with a body of its own.
+        ConfigurationError: both ends are given, or a level that is none of a vertebra with a body of its own.
     """
-    if lowest is not None:
-        check_operator_level(lowest)
-    if segmentation.count == 0:
-        return Numbering(levels=())
-    if segmentation.levels and lowest is None:
-        given = (LevelAssignment(name=name, source="label map", confidence=1.0) for name in segmentation.levels)
-        return Numbering(levels=tuple(given))
     centers = find_bodies(segmentation).centers_lps_mm
     slots = find_slots(centers)
-    if lowest is not None:
-        return Numbering(levels=named(slots, operator_count(lowest)))
+    given = operator_levels(slots, lowest, highest)
+    if given is not None:
+        return Numbering(levels=given)
+    if segmentation.count == 0:
+        return Numbering(levels=())
+    if segmentation.levels:
+        return Numbering(
+            levels=tuple(LevelAssignment(name=name, source="label map", confidence=1.0) for name in segmentation.levels)
+        )
     evidence = _evidence(segmentation, centers, slots)
     seen = any(rib != Rib.NONE for rib in evidence.ribs), evidence.missed_above_sacrum is not None
     found = namings(evidence) if any(seen) and any(evidence.whole) else ()
@@ -129,7 +130,7 @@ def _named(found: tuple[Naming, ...], slots: npt.NDArray[np.intp], source: Level
         return Numbering(levels=tuple(levels), notes=_variant(best))
     likely = sorted(probabilities[unknown].items(), key=lambda pair: -pair[1])[:2]
     told = " or ".join(f"{level.name} ({share:.0%})" for level, share in likely)
-    note = f"levels cannot be told for certain: {levels[unknown].name} is {told}; --lowest names them all"
+    note = f"levels cannot be told for certain: {levels[unknown].name} is {told}; --lowest or --highest names them all"
     return Numbering(levels=tuple(levels), notes=(note,))
 
 

@@ -103,6 +103,7 @@ def measure_projection(
     *,
     series_instance_uid: str,
     lowest: str | None = None,
+    highest: str | None = None,
     modality: Modality,
 ) -> ProjectionMeasurement:
     """Measure one projection image.
@@ -111,11 +112,11 @@ def measure_projection(
         radiograph: The image.
         segmentation: What the network found in it.
         series_instance_uid: Of the image.
-        lowest: Level of the lowest body found, given by the operator ("L5").
+        lowest, highest: Level of the lowest or of the highest body found, given by the operator ("L5").
         modality: Decides which leaks the report says that it misses.
 
     Raises:
-        ConfigurationError: ``lowest`` is no level of a vertebra with a body of its own.
+        ConfigurationError: both are given, or a level that is none of a vertebra with a body of its own.
         ValueError: the maps have another shape than the image.
     """
     if segmentation.cement_probability.shape != radiograph.shape:
@@ -124,7 +125,7 @@ def measure_projection(
     if view is None:
         return _nothing(radiograph, series_instance_uid, modality)
     plane = plane_of(radiograph.spacing)
-    levels = assign_projection_levels(segmentation, plane, lowest=lowest)
+    levels = assign_projection_levels(segmentation, plane, lowest=lowest, highest=highest)
     bodies = fit_plane_bodies(radiograph, segmentation, plane)
     outlines = body_outlines(bodies, segmentation, plane, radiograph.shape)
     found = assign_cement(cement_pixels(radiograph, segmentation), outlines, bodies, plane)

@@ -125,7 +125,7 @@ class PlaneBody:
 
     @property
     def heights(self) -> FloatArray:
-        """(3,) distances of the endplates along the body's own axis."""
+        """(3,) distances of the endplates along the vertebral axis."""
         return np.asarray((self.points[0] - self.points[1]) @ self.up)
 
     @property

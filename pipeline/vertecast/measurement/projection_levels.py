@@ -12,11 +12,10 @@ from vertecast.images import ProjectionSegmentation
 from vertecast.measurement.counting import (
     SACRUM_GAP_PITCH,
     THIRTEEN_RIBS,
-    check_operator_level,
     combine,
     find_slots,
     named,
-    operator_count,
+    operator_levels,
     unknown_level,
 )
 from vertecast.measurement.projection_bodies import Plane, centers_px
@@ -37,7 +36,7 @@ PITCH_HEIGHTS: Final = 1.35
 
 
 def assign_projection_levels(
-    segmentation: ProjectionSegmentation, plane: Plane, *, lowest: str | None = None
+    segmentation: ProjectionSegmentation, plane: Plane, *, lowest: str | None = None, highest: str | None = None
 ) -> tuple[LevelAssignment, ...]:
     """Name every body.
 
@@ -45,21 +44,21 @@ def assign_projection_levels(
         segmentation: What the network found; bodies cranial first.
         plane: Shape of a pixel.
         lowest: Level of the lowest body found, given by the operator ("L5"); it overrides what is seen.
+        highest: The same of the highest body, instead.
 
     Returns:
         One assignment per body.
 
     Raises:
-        ConfigurationError: ``lowest`` is no level of a vertebra with a body of its own.
+        ConfigurationError: both ends are given, or a level that is none of a vertebra with a body of its own.
     """
-    if lowest is not None:
-        check_operator_level(lowest)
-    if segmentation.count == 0:
-        return ()
     centers = centers_px(segmentation) * plane.scale
     slots = find_slots(centers)
-    if lowest is not None:
-        return named(slots, operator_count(lowest))
+    given = operator_levels(slots, lowest, highest)
+    if given is not None:
+        return given
+    if segmentation.count == 0:
+        return ()
     rib = _last_rib(segmentation)
     below_rib = None if rib is None else int(slots[-1] - slots[rib])
     missed = _missed_above_sacrum(segmentation, centers, plane)

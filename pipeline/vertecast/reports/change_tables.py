@@ -65,14 +65,18 @@ def change_sentences(report: StudyReport) -> tuple[str, ...]:
         if level.level not in treated and level.recollapse is None:
             continue
         parts = ["recollapse"] if level.recollapse is True else []
-        anterior = level.height_gain["anterior"]
-        if isinstance(anterior, Quantity):
-            parts.append(f"anterior height {_signed(anterior, interval=True)}")
-        if isinstance(level.wedge_change, Quantity):
-            parts.append(f"wedge angle {_signed(level.wedge_change, interval=True)}")
-        if parts:
-            lines.append(f"{since}: {level.level} {', '.join(parts)}.")
+        measured = {"anterior height": level.height_gain["anterior"], "wedge angle": level.wedge_change}
+        known = {name: value for name, value in measured.items() if isinstance(value, Quantity)}
+        parts += [f"{name} {_signed(value, interval=True)}" for name, value in known.items() if not _may_be_none(value)]
+        if parts or known:
+            unchanged = f"no measurable change of {' and '.join(known)}"
+            lines.append(f"{since}: {level.level} {', '.join(parts) or unchanged}.")
     return tuple(lines)
+
+
+def _may_be_none(change: Quantity) -> bool:
+    """Whether the interval of a change holds 0."""
+    return change.interval95 is not None and change.interval95[0] <= 0 <= change.interval95[1]
 
 
 def change_sections(report: StudyReport) -> tuple[ChangeSection, ...]:
@@ -85,7 +89,7 @@ def change_sections(report: StudyReport) -> tuple[ChangeSection, ...]:
         rows = tuple(_row(notes, level) for level in change.levels)
         caption = (
             f"Since the study {_before(change)} ({_KINDS[change.modality]}, study {change.pre_study}): later less "
-            "earlier, heights along the body's own axis; small: 95 % interval"
+            "earlier, heights along the vertebral axis; small: 95 % interval"
         )
         header, rows = _without_empty_columns(_HEADER, rows)
         sections.append(ChangeSection(caption=caption, table=table(header, rows, notes)))

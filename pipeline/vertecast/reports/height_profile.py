@@ -21,7 +21,7 @@ from vertecast.results import NotMeasured, Quantity, StudyReport, VertebraFindin
 SagittalPlace: TypeAlias = Literal["anterior", "middle", "posterior"]
 PLACES: Final[tuple[SagittalPlace, ...]] = ("anterior", "middle", "posterior")
 HALF_RANGE: Final = 2 * HEIGHT_SCATTER
-LEAST_SOUND: Final = 2
+LEAST_INTACT: Final = 2
 """Bodies that the patient's size is taken from, at least."""
 
 WIDTH: Final = 760
@@ -125,7 +125,7 @@ def _profile(vertebrae: Sequence[VertebraFinding], series: int) -> HeightProfile
     return HeightProfile(
         series=series,
         sentence=sentence if size else "Measured heights.",
-        note=_NOTE if size else f"No expected range: it takes {LEAST_SOUND} sound bodies of known level.",
+        note=_NOTE if size else f"No expected range: it takes {LEAST_INTACT} intact vertebrae of known level.",
         width=WIDTH,
         height=round(TOP + ROW * len(rows) + 30),
         bottom=TOP + ROW * len(rows),
@@ -136,7 +136,7 @@ def _profile(vertebrae: Sequence[VertebraFinding], series: int) -> HeightProfile
 
 
 _NOTE: Final = (
-    "Bars: heights expected in this patient, the normal shape of the spine scaled to the sound bodies in view, "
+    "Bars: heights expected in this patient, the normal shape of the spine scaled to the intact vertebrae in view, "
     f"±{100 * HALF_RANGE:.0f} %. Lines: 95 % intervals. Diamonds: fractured; rings: below the range as a whole."
 )
 
@@ -206,7 +206,7 @@ def _size(vertebrae: Sequence[VertebraFinding]) -> float | None:
         own = [height.value / size for place, height in _heights(vertebra).items() if (size := normal[place])]
         sound += bool(own)
         shares += own
-    return median(shares) if sound >= LEAST_SOUND else None
+    return median(shares) if sound >= LEAST_INTACT else None
 
 
 def _expected(level: str, place: SagittalPlace, size: float | None) -> Range | None:

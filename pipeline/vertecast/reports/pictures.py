@@ -121,8 +121,8 @@ def _level(scene: _Scene, vertebra: VertebraFinding) -> Picture:
         drawing.draw_frame(axes, cut, sides, is_overview=False)
     drawing.draw_points(figure.axes[0], cuts[0], vertebra.six_points_lps_mm, size=3.0)
     cement = ", cement coloured" if vertebra.treated else ""
-    alt = f"{vertebra.level} in the sagittal, coronal and axial plane of its own axes, body outlined{cement}."
-    caption = ("Sagittal, coronal and axial plane of the body's own axes",)
+    alt = f"{vertebra.level} in the sagittal, coronal and axial plane of the vertebral axes, body outlined{cement}."
+    caption = ("Sagittal, coronal and axial plane of the vertebral axes",)
     return Picture(png=drawing.png_bytes(figure), alt=alt, level=vertebra.level, caption=caption)
 
 

@@ -69,7 +69,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "level_source": "what the level was counted from",
     "complete": "1 when the whole body is in the image",
     "treated": "1 when the body holds cement",
-    "anterior_height_mm": "height at the anterior wall, along the body's own axis",
+    "anterior_height_mm": "height at the anterior wall, along the vertebral axis",
     "middle_height_mm": "height at the middle",
     "posterior_height_mm": "height at the posterior wall",
     "left_height_mm": "AP view: height at the left in the picture",

@@ -47,7 +47,7 @@ SKIPPED: Final = "nothing to analyse"
 SOUND: Final = "no finding"
 _BEFORE_FAILURES: Final[dict[str, _Test]] = {
     "cement in or at the canal": leaks_into_canal,
-    "cement far away": leaks_far,
+    "distant cement": leaks_far,
     "new fracture": has_new_fracture,
 }
 _AFTER_FAILURES: Final[dict[str, _Test]] = {

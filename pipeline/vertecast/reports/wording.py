@@ -19,7 +19,7 @@ COMPARTMENT_PHRASES: Final[Mapping[Compartment, str]] = {
     Compartment.PARAVERTEBRAL_RIGHT: "into the right paravertebral tissue",
     Compartment.VEIN: "into a vein",
     Compartment.NEEDLE_TRACT: "along the needle tract",
-    Compartment.DISTANT: "far from the vertebra",
+    Compartment.DISTANT: "distant from the vertebra",
 }
 VIEWS: Final[Mapping[str, str]] = {"lateral": "lateral", "ap": "AP", "oblique": "oblique"}
 """Views as the reader writes them."""

@@ -82,7 +82,7 @@ def _measure(
 ) -> StudyResult:
     """Everything that is measured on one series."""
     ct, segmentation = segmented
-    numbering = number_vertebrae(segmentation, lowest=config.analysis.lowest)
+    numbering = number_vertebrae(segmentation, lowest=config.analysis.lowest, highest=config.analysis.highest)
     levels = numbering.levels
     measured = measure_study(
         ct.volume,

@@ -59,7 +59,7 @@ def analyze_label_map(study: StudyFiles, config: Config, segmenter: Segmenter) -
             series=(refusal(series, str(error), failed=True),),
         )  # fmt: skip
         return StudyResult(report=report)
-    numbering = number_vertebrae(segmentation, lowest=config.analysis.lowest)
+    numbering = number_vertebrae(segmentation, lowest=config.analysis.lowest, highest=config.analysis.highest)
     levels = numbering.levels
     grid = Grid(shape=picture.shape, lps_from_index=mask.lps_from_index)
     measured = measure_study(grid, segmentation, levels, series_instance_uid=series.series_instance_uid)

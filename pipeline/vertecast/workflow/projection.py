@@ -114,6 +114,7 @@ def _analyze(image: ProjectionImage, config: Config, segmenter: ProjectionSegmen
         segmentation,
         series_instance_uid=image.series_instance_uid,
         lowest=config.analysis.lowest,
+        highest=config.analysis.highest,
         modality="fluoroscopy" if image.modality in ("XA", "RF") else "radiograph",
     )
     strip = None
@@ -174,7 +175,11 @@ def _follow(
     if times is not None and len(times) > 1 and times[-1] > times[0]:
         rate = 1000 * (len(times) - 1) / (times[-1] - times[0])
     analyzer = CineAnalyzer(
-        segmenter.segment, series_instance_uid=series_instance_uid, frame_rate=rate, lowest=config.analysis.lowest
+        segmenter.segment,
+        series_instance_uid=series_instance_uid,
+        frame_rate=rate,
+        lowest=config.analysis.lowest,
+        highest=config.analysis.highest,
     )
     collector = FilmstripCollector()
     for frame in _frames(cine):

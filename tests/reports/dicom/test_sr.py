@@ -239,7 +239,7 @@ def test_a_point_in_a_picture_counts_from_the_corner_of_its_frame(report: StudyR
 def test_patient_study_and_evidence_are_those_of_the_source(dataset: Dataset, source: SourceStudy) -> None:
     for keyword in ("PatientName", "PatientID", "PatientAge", "StudyDate", "StudyDescription", "AccessionNumber"):
         assert dataset[keyword].value == source.header[keyword].value, keyword
-    assert (dataset.Modality, dataset.CompletionFlag, dataset.PreliminaryFlag) == ("SR", "COMPLETE", "FINAL")
+    assert (dataset.Modality, dataset.CompletionFlag, dataset.PreliminaryFlag) == ("SR", "COMPLETE", "PRELIMINARY")
     referenced = [
         instance.ReferencedSOPInstanceUID
         for study in dataset.CurrentRequestedProcedureEvidenceSequence

@@ -92,7 +92,7 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
         specific_character_set=UNICODE,
         coding_schemes=[private_scheme()],
         is_complete=True,
-        is_final=True,
+        is_final=False,
     )
     # highdicom copies the tree twice and walks it three times, which takes seconds: it sees the root with its context,
     # and the findings, whose references `source` has checked, are hung in after it.
