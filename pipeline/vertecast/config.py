@@ -16,6 +16,7 @@ from vertecast.errors import ConfigurationError
 Phase: TypeAlias = Literal["auto", "pre", "intra", "post"]
 SegmentationType: TypeAlias = Literal["binary", "labelmap"]
 Runtime: TypeAlias = Literal["torch", "openvino"]
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 Options = TypeVar("Options", bound=BaseModel)
 
 MAX_PASSES: Final = 2
@@ -72,6 +73,7 @@ class SegmentationOptions(_Options):
         passes: 1, or 2 to run the mirror image too; how well both agree goes into each vertebra's confidence.
         runtime: What computes the networks for CT: "torch", or "openvino" (the extra ``[openvino]``), which takes less
             time on a CPU and finds the same (docs/models.md).
+        device: Where torch computes: "auto" takes a GPU where there is one, "cpu", or "cuda".
     """
 
     bundle: str = "ct_spine"
@@ -80,6 +82,13 @@ class SegmentationOptions(_Options):
     labels: str = "verse"
     passes: int = Field(default=2, ge=1, le=MAX_PASSES)
     runtime: Runtime = "torch"
+    device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _runtime_has_device(self) -> SegmentationOptions:
+        if self.runtime == "openvino" and self.device == "cuda":
+            raise ValueError("runtime openvino computes on the processor; take device auto, or runtime torch")
+        return self
 
 
 class CementOptions(_Options):

@@ -42,8 +42,13 @@ def shipped_engine(options: SegmentationOptions) -> Engine:
 
     Raises:
         BundleError: a bundle is missing or altered.
-        ConfigurationError: the label map cannot be opened, or what its numbers mean is unknown.
+        ConfigurationError: the label map cannot be opened, what its numbers mean is unknown, or the GPU that is asked
+            for is not there.
     """
+    if options.device == "cuda":
+        from vertecast.segmentation.device import torch_device
+
+        torch_device(options.device)
     label_map = None if options.label_map is None else _checked_label_map(options)
     bundles = [] if label_map else [resources.read_bundle(resources.bundle_directory(options.bundle))]
     has_xray = options.xray_bundle != XRAY_BUNDLE or XRAY_BUNDLE in resources.bundle_names()
@@ -61,7 +66,12 @@ def shipped_engine(options: SegmentationOptions) -> Engine:
 def _load_ct_segmenter(options: SegmentationOptions) -> Segmenter:
     from vertecast.segmentation.ct import CtSegmenter
 
-    return CtSegmenter.load(resources.bundle_directory(options.bundle), passes=options.passes, runtime=options.runtime)
+    return CtSegmenter.load(
+        resources.bundle_directory(options.bundle),
+        passes=options.passes,
+        runtime=options.runtime,
+        device=options.device,
+    )
 
 
 def _checked_label_map(options: SegmentationOptions) -> tuple[str, str]:
@@ -89,4 +99,4 @@ def _load_label_map_segmenter(options: SegmentationOptions) -> Segmenter:
 def _load_xray_segmenter(options: SegmentationOptions) -> ProjectionSegmenter:
     from vertecast.segmentation.xray import XraySegmenter
 
-    return XraySegmenter.load(resources.bundle_directory(options.xray_bundle))
+    return XraySegmenter.load(resources.bundle_directory(options.xray_bundle), device=options.device)

@@ -13,12 +13,13 @@ from scipy import ndimage
 
 from vertecast import geometry
 from vertecast.anatomy import Structure
-from vertecast.config import Runtime
+from vertecast.config import Device, Runtime
 from vertecast.errors import UnsupportedError
 from vertecast.images import Segmentation, Volume
 from vertecast.segmentation.bundle import Bundle, NetworkSpec
 from vertecast.segmentation.cement import add_same_batch, beyond_outline
 from vertecast.segmentation.closer import CloserLook
+from vertecast.segmentation.device import on_device, torch_device
 from vertecast.segmentation.grid import inside_image, resampled, run_tiled
 from vertecast.segmentation.instances import enclosed, separate
 from vertecast.segmentation.maps import Maps, softmax
@@ -94,19 +95,25 @@ class CtSegmenter:
     passes: int = 2
 
     @classmethod
-    def load(cls, folder: Path, *, passes: int = 2, runtime: Runtime = "torch") -> CtSegmenter:
+    def load(cls, folder: Path, *, passes: int = 2, runtime: Runtime = "torch", device: Device = "auto") -> CtSegmenter:
         """Load and verify a bundle.
 
         Raises:
             BundleError: it is missing, altered or does not fit.
-            ConfigurationError: ``runtime`` is not installed.
+            ConfigurationError: ``runtime`` is not installed, or there is no such ``device``.
         """
         bundle = Bundle.open(folder)
-        load: Callable[[NetworkSpec], Network] = NetworkSpec.load
+        load: Callable[[NetworkSpec], Network]
         if runtime == "openvino":
             from vertecast.segmentation.openvino import load_openvino
 
             load = load_openvino
+        else:
+            place = torch_device(device)
+
+            def load(spec: NetworkSpec) -> Network:
+                return on_device(spec.load(), place)
+
         closer = None
         if bundle.closer is not None:
             closer = CloserLook(network=_whole(load(bundle.closer)))

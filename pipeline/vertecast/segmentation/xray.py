@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from vertecast.config import Device
 from vertecast.images import ProjectionSegmentation, Radiograph, View
 from vertecast.segmentation.column import column_of
+from vertecast.segmentation.device import on_device, torch_device
 from vertecast.segmentation.film_endplates import onto_edges
 from vertecast.segmentation.votes import Body, find_bodies, sacral_endplate
 from vertecast.segmentation.xray_bundle import XrayBundle
 
 if TYPE_CHECKING:
-    from vertecast.segmentation.projection_network import ProjectionNet
+    from torch import Tensor
 
 Array = npt.NDArray[np.float32]
 
@@ -62,17 +65,18 @@ class XraySegmenter:
     """The network of an X-ray bundle, loaded once."""
 
     bundle: XrayBundle
-    net: ProjectionNet
+    net: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
     @classmethod
-    def load(cls, folder: Path) -> XraySegmenter:
+    def load(cls, folder: Path, *, device: Device = "auto") -> XraySegmenter:
         """Load and verify a bundle.
 
         Raises:
             BundleError: it is missing, altered or does not fit.
+            ConfigurationError: there is no such ``device``.
         """
         bundle = XrayBundle.open(folder)
-        return cls(bundle=bundle, net=bundle.load())
+        return cls(bundle=bundle, net=on_device(bundle.load(), torch_device(device)))
 
     def segment(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation:
         """Find the vertebral bodies and what belongs to them. A picture without a spine has no body and no view.
