@@ -62,8 +62,8 @@ def job(uid: str, slices: int = 1) -> Job:
     source = FileRef(Path(f"/nowhere/{uid}"))
     plane = Plane(
         source=source, frame=0, sop_instance_uid="1", frame_of_reference_uid="", image_type=(), rows=512, columns=512,
-        position_mm=None, orientation=None, pixel_spacing_mm=None, thickness_mm=None, slope=1.0, intercept=0.0,
-        acquisition="", temporal="", acquired="",
+        position_mm=None, orientation=None, pixel_spacing_mm=None, thickness_mm=None, between_mm=None, slope=1.0,
+        intercept=0.0, acquisition="", temporal="", acquired="",
     )  # fmt: skip
     series = SeriesFiles(study_instance_uid=uid, series_instance_uid=uid, modality="CT", planes=(plane,) * slices)
     taken = datetime(2026, 3, 1)

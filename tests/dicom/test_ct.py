@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    CTImageStorage,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from phantoms_dicom import (
     SHAPE,
     SPACING_MM,
     ct_slices,
     enhanced_ct,
+    found,
     grid,
     grid_points_mm,
     only_series,
@@ -358,3 +367,142 @@ def test_contrast_is_unknown_unless_the_header_says(tmp_path: Path, agent: str |
         if agent is not None:
             image.ContrastBolusAgent = agent
     assert read(images, tmp_path).contrast is contrast
+
+
+def test_two_slice_steps_are_interpolated_and_called_so(tmp_path: Path) -> None:
+    fine = grid(shape=(14, 11, 41), spacing_mm=(1.5, 2.0, 1.0))
+    images = ct_slices(fine, (14, 11, 41))
+    kept = [*range(0, 24, 2), *range(24, 41, 4)]
+    ct = read([images[k] for k in kept], tmp_path)
+    assert any("slice steps vary from 2.00 to 4.00 mm" in warning for warning in ct.warnings)
+    assert_in_place(ct)
+
+
+def test_every_second_slice_gone_is_not_passed_over(tmp_path: Path) -> None:
+    images = ct_slices(grid(shape=(14, 11, 21)), (14, 11, 21))[::2]
+    ct = read(images, tmp_path / "unstated")
+    assert any("lie 5.00 mm apart" in warning and "heights may be wrong" in warning for warning in ct.warnings)
+    for image in images:
+        image.SpacingBetweenSlices = str(STEP)
+    with pytest.raises(GeometryError, match=r"SpacingBetweenSlices says 2\.50 mm"):
+        read(images, tmp_path / "stated")
+
+
+def test_positions_that_the_header_contradicts_are_refused(tmp_path: Path) -> None:
+    images = ct_slices(grid(spacing_mm=(1.5, 2.0, 1.5 * STEP)))
+    for image in images:
+        image.SliceThickness = image.SpacingBetweenSlices = str(STEP)
+    with pytest.raises(GeometryError, match=r"3\.75 mm apart"):
+        read(images, tmp_path)
+
+
+def test_of_interleaved_scans_the_latest_is_read(tmp_path: Path) -> None:
+    first = ct_slices(grid())
+    later_grid = grid()
+    later_grid[:3, 3] += later_grid[:3, 2] / 2
+    later = ct_slices(later_grid)
+    for number, images in ((1, first), (2, later)):
+        for image in images:
+            image.SeriesInstanceUID, image.StudyInstanceUID = first[0].SeriesInstanceUID, first[0].StudyInstanceUID
+            image.FrameOfReferenceUID = first[0].FrameOfReferenceUID
+            image.AcquisitionNumber = number
+    save(first, tmp_path / "a")
+    ct = read(later, tmp_path)
+    assert set(ct.slice_sop_instance_uids) == {image.SOPInstanceUID for image in later}
+    assert "repeated scans" in ct.warnings[0]
+    assert_in_place(ct)
+
+
+def test_signed_values_without_their_sign_are_refused(tmp_path: Path) -> None:
+    images = ct_slices(grid())
+    for image in images:
+        set_pixels(image, image.pixel_array, signed=False, bits_stored=12)
+        image.PixelRepresentation = 1
+    with pytest.raises(UnreadableError, match="extends no sign"):
+        read(images, tmp_path / "unsigned")
+    for image in images:
+        set_pixels(image, image.pixel_array.astype(np.int16) - 1024, signed=True, bits_stored=12)
+        image.RescaleIntercept = "0"
+    assert_in_place(read(images, tmp_path / "signed"))
+
+
+def test_bits_from_high_bit_down_are_the_value(tmp_path: Path) -> None:
+    images = ct_slices(grid())
+    for image in images:
+        stored = image.pixel_array
+        set_pixels(image, stored << 4, signed=False, bits_stored=12)
+        image.HighBit = 15
+    assert_in_place(read(images, tmp_path / "high"))
+    for image in images:
+        set_pixels(image, stored, signed=False, bits_stored=12)
+        image.HighBit = 15
+    with pytest.raises(UnreadableError, match="HighBit 15"):
+        read(images, tmp_path / "low")
+
+
+def test_a_file_that_does_not_name_its_transfer_syntax_is_read(tmp_path: Path) -> None:
+    folder = save(ct_slices(grid()), tmp_path)
+    for path in folder.iterdir():
+        image = dcmread(path)
+        del image.file_meta.TransferSyntaxUID
+        image.save_as(path, enforce_file_format=False, implicit_vr=False, little_endian=True)
+    assert_in_place(read_ct(only_series(folder)))
+
+
+def test_a_decimal_comma_in_the_tube_voltage_costs_the_voltage_alone(tmp_path: Path) -> None:
+    images = ct_slices(grid())
+    for image in images:
+        image.KVP = "120.0"
+    folder = save(images, tmp_path)
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"120.0", b"120,0"))
+    ct = read_ct(only_series(folder))
+    assert ct.kvp is None
+    assert_in_place(ct)
+
+
+def test_frames_under_the_class_of_single_slices_are_read(tmp_path: Path) -> None:
+    image = enhanced_ct(grid(), list(range(SHAPE[2])))
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    shared = image.SharedFunctionalGroupsSequence[0]
+    image.ImageOrientationPatient = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+    del shared.PlaneOrientationSequence
+    assert_in_place(read([image], tmp_path))
+
+
+def test_a_dose_page_with_the_uid_of_the_series_is_left_out(tmp_path: Path) -> None:
+    images = ct_slices(grid())
+    page = deepcopy(images[0])
+    page.SOPClassUID = page.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    page.SOPInstanceUID = page.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    del page.PixelSpacing
+    (tmp_path / "0").mkdir()
+    save([page], tmp_path / "0")
+    save(images, tmp_path / "1")
+    ct, dose = sorted(found(tmp_path).series, key=lambda one: -len(one.planes))
+    assert_in_place(read_ct(ct))
+    with pytest.raises(UnsupportedError, match="secondary capture"):
+        read_ct(dose)
+
+
+def test_slices_that_are_series_of_their_own_make_one_scan(tmp_path: Path) -> None:
+    images = ct_slices(grid())
+    for image in images:
+        image.SeriesInstanceUID = generate_uid()
+    ct = read(images, tmp_path)
+    assert ct.warnings == ("each of 9 slices is a series of its own; they were read as one scan",)
+    assert_in_place(ct)
+
+
+def test_an_issuer_of_the_id_in_some_files_makes_no_second_patient(tmp_path: Path) -> None:
+    images = ct_slices(grid())
+    for n, image in enumerate(images):
+        image.PatientID = "4711"
+        if n < 3:
+            image.IssuerOfPatientID = "HERE"
+    study = found(save(images, tmp_path / "one"))
+    assert len(study.series) == 1
+    assert study.patient_key
+    images[0].IssuerOfPatientID = "THERE"
+    other = found(save(images, tmp_path / "two"))
+    assert "2 patient IDs" in other.rejected[0].reason or "3 patient IDs" in other.rejected[0].reason

@@ -133,7 +133,9 @@ def test_dicomdir_leads_to_its_files(tmp_path: Path) -> None:
     lost = next(
         path for path in tmp_path.rglob("*") if path.is_file() and path.name != "DICOMDIR" and "other" not in str(path)
     )
-    lost.unlink()
+    renamed = lost.rename(lost.with_name(f"{lost.name.lower()}.DCM"))
+    assert len(found(tmp_path / "DICOMDIR").series[0].planes) == 9
+    renamed.unlink()
     _, problems = split([tmp_path / "DICOMDIR"])
     assert [problem.reason for problem in problems] == ["is named in the DICOMDIR and missing; copy it again"]
 

@@ -139,3 +139,60 @@ def test_header_without_its_data_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.raw").unlink()
     with pytest.raises(InputError, match="missing"):
         read(path)
+
+
+def test_a_nifti_whose_affines_contradict_each_other_is_refused(tmp_path: Path) -> None:
+    ras = geometry.LPS_FROM_RAS @ OBLIQUE
+    smaller, mirrored = ras.copy(), ras.copy()
+    smaller[:3, :3] /= geometry.spacing_mm(OBLIQUE)
+    mirrored[:3, 0] *= -1
+    for name, sform, words in (("size", smaller, "1 × 1 × 1 mm"), ("side", mirrored, "left and right")):
+        image: Any = nibabel.Nifti1Image(np.rint(TRUTH).astype(np.int16), ras)
+        image.set_qform(ras, 1)
+        path = tmp_path / f"{name}.nii"
+        nibabel.save(image, path)
+        raw = bytearray(path.read_bytes())
+        raw[280:328] = sform[:3].astype("<f4").tobytes()  # srow_x, srow_y and srow_z of NIfTI-1
+        path.write_bytes(bytes(raw))
+        with pytest.raises(GeometryError, match=words):
+            read(path)
+
+
+def test_a_nifti_of_two_poses_is_read(tmp_path: Path) -> None:
+    """Registered to another scan: sform and qform differ by a turn, not in sizes or sides."""
+    image: Any = nibabel.Nifti1Image(np.rint(TRUTH).astype(np.int16), geometry.LPS_FROM_RAS @ OBLIQUE)
+    turned = geometry.affine(geometry.rotation([0, 0, 1], 0.3), [4.0, 5.0, 6.0]) @ geometry.LPS_FROM_RAS @ OBLIQUE
+    image.set_qform(turned, 1)
+    image.set_sform(geometry.LPS_FROM_RAS @ OBLIQUE, 2)
+    nibabel.save(image, tmp_path / "ct.nii")
+    assert_in_place(read(tmp_path / "ct.nii"))
+
+
+@pytest.mark.parametrize("scaling", [(1.0, np.nan), (1.0, np.inf)])
+def test_a_nifti_with_a_broken_scaling_is_refused(tmp_path: Path, scaling: tuple[float, float]) -> None:
+    path = save_nifti(tmp_path / "ct.nii", np.rint(TRUTH).astype(np.int16))
+    raw = bytearray(path.read_bytes())
+    raw[112:120] = np.array(scaling, "<f4").tobytes()
+    path.write_bytes(bytes(raw))
+    with pytest.raises(UnreadableError, match="copy it again"):
+        read(path)
+
+
+@pytest.mark.parametrize("missing", ["ElementSpacing", "TransformMatrix"])
+@pytest.mark.parametrize("name", ["x.mha", "x.mhd"])
+def test_a_metaimage_without_size_or_side_is_refused(tmp_path: Path, name: str, missing: str) -> None:
+    path = save_itk(tmp_path / name, np.rint(TRUTH).astype(np.int16))
+    head, rest = path.read_bytes().split(missing.encode(), 1)
+    path.write_bytes(head + rest[rest.index(b"\n") + 1 :])
+    with pytest.raises(GeometryError, match="orientation in the patient"):
+        read(path)
+
+
+@pytest.mark.parametrize("sizes", ["", "spacings: 1.5 2 2.5\n"])
+def test_an_nrrd_without_a_space_is_refused(tmp_path: Path, sizes: str) -> None:
+    counts = " ".join(str(count) for count in SHAPE)
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: {counts}\n{sizes}encoding: raw\nendian: little\n\n"
+    path = tmp_path / "x.nrrd"
+    path.write_bytes(head.encode() + np.rint(TRUTH).astype("<i2").tobytes(order="F"))
+    with pytest.raises(GeometryError, match="orientation in the patient"):
+        read(path)

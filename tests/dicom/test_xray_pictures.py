@@ -67,6 +67,18 @@ def test_pictures_are_read_whatever_their_kind(tmp_path: Path, kind: str) -> Non
     assert (result.study_instance_uid, result.sop_instance_uids) == ("film", ())
 
 
+def test_a_photograph_that_is_stored_lying_is_turned_upright(tmp_path: Path) -> None:
+    upright = Image.fromarray((film() / 4).astype(np.uint8))
+    lying = upright.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[274] = 6  # Orientation: the viewer turns it clockwise by 90 degrees
+    upright.save(tmp_path / "upright.png")
+    lying.save(tmp_path / "lying.png", exif=exif)
+    pictures = [read_picture_at(tmp_path / name).image for name in ("upright.png", "lying.png")]
+    assert all(isinstance(picture, Radiograph) for picture in pictures)
+    assert np.array_equal(*(picture.intensity for picture in pictures if isinstance(picture, Radiograph)))
+
+
 def test_bad_pictures_have_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as weasyprint leaves it
     broken = tmp_path / "broken.png"

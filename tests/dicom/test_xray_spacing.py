@@ -42,6 +42,16 @@ SPACINGS = [
         0.3,
         "detector",
     ),
+    ({"PixelSpacing": [0.3, 0.3], "ImagerPixelSpacing": [0.15, 0.15]}, 0.3, "detector"),
+    (
+        {
+            "PixelSpacing": [0.3, 0.3],
+            "ImagerPixelSpacing": [0.15, 0.15],
+            "EstimatedRadiographicMagnificationFactor": "1.5",
+        },
+        0.2,
+        "patient",
+    ),
     ({"NominalScannedPixelSpacing": [0.17, 0.17]}, 0.17, "detector"),
     ({"PixelSpacing": [0.2, 0.2]}, 0.2, "unknown"),
     ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.2, 0.2]}, 0.2, "detector"),

@@ -94,7 +94,7 @@ def read_ct(series: SeriesFiles) -> CtSeries:
         kernel=series.kernel,
         kvp=series.kvp,
         contrast=series.contrast,
-        warnings=stack.warnings + notes + tilt_notes,
+        warnings=series.notes + stack.warnings + notes + tilt_notes,
         description=series.description,
     )
 

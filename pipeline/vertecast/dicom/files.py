@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,12 @@ from vertecast.images import Mask
 
 MM_PER_UNIT: Final = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 """NIfTI units of length; most writers leave "unknown" and mean mm."""
+
+SAME_SIZE: Final = 0.01
+"""Sizes of a voxel that differ by a greater share contradict each other: headers keep them in 32 bits."""
+
+LONGEST_HEADER: Final = 65536
+"""Bytes of a MetaImage in which its text header ends."""
 
 Values = npt.NDArray[np.generic]
 
@@ -78,7 +85,10 @@ def _read_nifti(path: Path) -> tuple[Values, geometry.FloatArray, float, float]:
     try:
         image: Any = nibabel.load(path)
         values = np.asanyarray(image.dataobj.get_unscaled())
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+    except (
+        OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError,
+        nibabel.spatialimages.HeaderDataError,
+    ) as error:  # fmt: skip
         raise UnreadableError(f"the file is damaged or no NIfTI ({cause(error)}); copy it again") from error
     header = image.header
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
@@ -86,10 +96,63 @@ def _read_nifti(path: Path) -> tuple[Values, geometry.FloatArray, float, float]:
             "the NIfTI header has no orientation (sform and qform code 0), so left, right, up and down "
             "are unknown; write it again from the original images"
         )
+    _check_nifti_sizes(header)
     unit = header.get_xyzt_units()[0]
     to_mm = np.diag([MM_PER_UNIT[unit]] * 3 + [1.0])
     lps_from_index = geometry.LPS_FROM_RAS @ to_mm @ np.asarray(image.affine, dtype=np.float64)
     return values, lps_from_index, float(image.dataobj.slope), float(image.dataobj.inter)
+
+
+def _check_nifti_sizes(header: Any) -> None:
+    """Refuse a header whose two affines, or its voxel sizes, contradict each other.
+
+    Raises:
+        GeometryError: they give another size of a voxel, or another side of the patient.
+    """
+    sizes = np.asarray(header.get_zooms()[:3], dtype=np.float64)
+    found = {
+        "sform": header.get_sform() if int(header["sform_code"]) else None,
+        "qform": header.get_qform() if int(header["qform_code"]) else None,
+    }
+    affines = {name: np.asarray(affine, dtype=np.float64) for name, affine in found.items() if affine is not None}
+    for name, affine in affines.items():
+        own = np.linalg.norm(affine[:3, :3], axis=0)
+        if np.any(np.abs(own - sizes) > SAME_SIZE * sizes):
+            raise GeometryError(
+                f"the NIfTI header contradicts itself: its {name} has voxels of {_sizes(own)} mm, pixdim of "
+                f"{_sizes(sizes)} mm; write it again from the original images"
+            )
+    if len({bool(np.linalg.det(affine[:3, :3]) < 0) for affine in affines.values()}) > 1:
+        raise GeometryError(
+            "the NIfTI header contradicts itself: sform and qform disagree about left and right; write it again from "
+            "the original images"
+        )
+
+
+def _sizes(values: geometry.FloatArray) -> str:
+    return " × ".join(f"{value:.3g}" for value in values)
+
+
+def _require_itk_geometry(path: Path, image: Any) -> None:
+    """Refuse a file that names no size of a voxel or no orientation: ITK would take 1 mm and the axes as they come.
+
+    Raises:
+        GeometryError: one of them is missing.
+    """
+    if path.name.lower().endswith((".nrrd", ".nhdr")):
+        has_size = has_orientation = image.HasMetaDataKey("NRRD_space")
+    else:
+        with path.open("rb") as file:
+            start = file.read(LONGEST_HEADER)
+        header, _, _ = start.partition(b"ElementDataFile")
+        has_size = re.search(rb"^Element(Spacing|Size)\s*=", header, re.MULTILINE) is not None
+        has_orientation = re.search(rb"^(TransformMatrix|Rotation|Orientation)\s*=", header, re.MULTILINE) is not None
+    if not (has_size and has_orientation):
+        missing = "neither the size of a voxel nor" if not has_size else "no"
+        raise GeometryError(
+            f"the header gives {missing} orientation in the patient, so that nothing can be measured; write it again "
+            "from the original images"
+        )
 
 
 def _read_itk(path: Path) -> tuple[Values, geometry.FloatArray, float, float]:
@@ -100,6 +163,7 @@ def _read_itk(path: Path) -> tuple[Values, geometry.FloatArray, float, float]:
         image: Any = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
         raise UnreadableError(f"the file is damaged or its data file is missing ({cause(error)})") from error
+    _require_itk_geometry(path, image)
     if image.GetDimension() not in (3, 4) or image.GetNumberOfComponentsPerPixel() != 1:
         raise UnsupportedError(f"its size {_times(image.GetSize())} is no volume; give one three-dimensional CT")
     if image.GetDimension() == 4:

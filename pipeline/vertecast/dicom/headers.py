@@ -49,6 +49,7 @@ class Plane:
         position_mm: Centre of the first pixel in LPS mm (PS3.3 C.7.6.2.1.1), None if the header has none.
         orientation: Direction cosines of the rows and of the columns.
         pixel_spacing_mm: Distance between rows, then between columns.
+        thickness_mm, between_mm: SliceThickness and SpacingBetweenSlices; None where absent or no number.
         slope, intercept: Rescale to HU.
         acquisition, temporal, acquired: What tells repeated scans of the same place apart.
     """
@@ -64,6 +65,7 @@ class Plane:
     orientation: Sextuple | None
     pixel_spacing_mm: tuple[float, float] | None
     thickness_mm: float | None
+    between_mm: float | None
     slope: float
     intercept: float
     acquisition: str
@@ -73,8 +75,11 @@ class Plane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """One DICOM file. ``patient_key`` is a hash; it and ``taken``, the date and time of the study, are never printed.
-    ``names_nobody``: the PatientID is empty, or one of those that stand for anybody; the key is "" then.
+    """One DICOM file.
+
+    ``patient_key`` is a hash of the patient's ID and its issuer, ``patient_id_key`` of the ID alone; they and
+    ``taken``, the date and time of the study, are never printed. ``names_nobody``: the PatientID is empty, or one of those that
+    stand for anybody; the keys are "" then.
 
     Where an anonymiser emptied the UIDs, the name of the folder stands for them.
     """
@@ -96,6 +101,8 @@ class Header:
     body_part: str
     is_own_result: bool
     patient_key: str
+    patient_id_key: str
+    has_issuer: bool
     names_nobody: bool
     taken: datetime | None
     planes: tuple[Plane, ...]
@@ -159,8 +166,8 @@ def _header(dataset: Dataset, source: FileRef) -> Header | None:
     if not sop_class or (not (study and series) and not dataset.get("Rows")):
         raise ValueError("cut off before the UIDs")
     folder, number = source.folder, _text(dataset, "SeriesNumber")
-    patient = f"{_text(dataset, 'IssuerOfPatientID')}|{_text(dataset, 'PatientID')}"
-    names_nobody = _names_nobody(_text(dataset, "PatientID"))
+    issuer, patient_id = _text(dataset, "IssuerOfPatientID"), _text(dataset, "PatientID")
+    names_nobody = _names_nobody(patient_id)
     shared, first = _frame_groups(dataset, 0)
     return Header(
         study_instance_uid=study or folder,
@@ -169,7 +176,7 @@ def _header(dataset: Dataset, source: FileRef) -> Header | None:
         modality=_text(dataset, "Modality").upper(),
         description=_text(dataset, "SeriesDescription"),
         kernel=_kernel(dataset, shared, first),
-        kvp=_number(dataset, "KVP") or _number(_item(shared, first, "CTXRayDetailsSequence"), "KVP"),
+        kvp=_hint(dataset, "KVP") or _hint(_item(shared, first, "CTXRayDetailsSequence"), "KVP"),
         contrast=_contrast(dataset),
         rescale_type=_text(dataset, "RescaleType")
         or _text(_item(shared, first, "PixelValueTransformationSequence"), "RescaleType"),
@@ -180,11 +187,17 @@ def _header(dataset: Dataset, source: FileRef) -> Header | None:
         frames=int(dataset.get("NumberOfFrames") or 1),
         body_part=_text(dataset, "BodyPartExamined"),
         is_own_result=_text(dataset, "ManufacturerModelName") == OWN_MODEL_NAME,
-        patient_key="" if names_nobody else hashlib.sha256(patient.encode()).hexdigest(),
+        patient_key="" if names_nobody else _hash(f"{issuer}|{patient_id}"),
+        patient_id_key="" if names_nobody else _hash(patient_id),
+        has_issuer=bool(issuer),
         names_nobody=names_nobody,
         taken=_taken(dataset),
         planes=_planes(dataset, source, sop_class),
     )
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _names_nobody(patient_id: str) -> bool:
@@ -212,7 +225,8 @@ def _planes(dataset: Dataset, source: FileRef, sop_class: str) -> tuple[Plane, .
     """The planes of a file; none where it holds no image."""
     if not dataset.get("Rows") or not dataset.get("Columns"):
         return ()
-    if sop_class not in MULTI_FRAME_CT:
+    # Some writers of cone-beam CT store frames with their functional groups under the class for single slices.
+    if sop_class not in MULTI_FRAME_CT and not dataset.get("PerFrameFunctionalGroupsSequence"):
         return (_plane(dataset, source, 0, None, None),)
     count = int(dataset.get("NumberOfFrames") or 1)
     return tuple(_plane(dataset, source, frame, *_frame_groups(dataset, frame)) for frame in range(count))
@@ -243,7 +257,8 @@ def _plane(dataset: Dataset, source: FileRef, frame: int, shared: Dataset | None
         position_mm=(position[0], position[1], position[2]) if position else None,
         orientation=(*orientation[:3], *orientation[3:]) if orientation else None,  # type: ignore[arg-type]
         pixel_spacing_mm=(spacing[0], spacing[1]) if spacing else None,
-        thickness_mm=_number(measures, "SliceThickness") or None,
+        thickness_mm=_hint(measures, "SliceThickness"),
+        between_mm=_hint(measures, "SpacingBetweenSlices"),
         slope=1.0 if slope is None else slope,
         intercept=_number(rescale, "RescaleIntercept") or 0.0,
         acquisition=_text(content, "FrameAcquisitionNumber") or _text(dataset, "AcquisitionNumber"),
@@ -300,6 +315,15 @@ def _text(dataset: Dataset | None, keyword: str) -> str:
 def _number(dataset: Dataset | None, keyword: str) -> float | None:
     numbers = _numbers(dataset, keyword, 1)
     return numbers[0] if numbers else None
+
+
+def _hint(dataset: Dataset | None, keyword: str) -> float | None:
+    """A positive number that nothing is placed by: None where it is absent or badly written ("120,0")."""
+    try:
+        number = _number(dataset, keyword)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return number if number is not None and number > 0 else None
 
 
 def _numbers(dataset: Dataset | None, keyword: str, count: int) -> tuple[float, ...] | None:

@@ -51,7 +51,10 @@ def read_picture(source: FileRef) -> tuple[Grey, Coloured, float]:
 
 
 def _values(image: Any, name: str) -> tuple[Grey, Coloured, float]:
-    """Grey values of an opened picture; EXIF orientation is not followed, no X-ray system writes it."""
+    """Grey values of an opened picture, turned as viewers show it: photographs of films are stored lying."""
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         values = np.asarray(image).astype(np.float32)
         return values, np.zeros(values.shape, bool), FULL_SCALE_16

@@ -16,7 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import JPEG2000TransferSyntaxes, JPEGExtended12Bit, JPEGLSTransferSyntaxes, RLELossless
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGExtended12Bit,
+    JPEGLSTransferSyntaxes,
+    RLELossless,
+)
 
 from vertecast.dicom.checks import AIR_HU
 from vertecast.dicom.headers import Plane
@@ -94,6 +102,7 @@ def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[
     try:
         with planes[0].source.open() as file:
             dataset = dcmread(file, force=True)
+        _name_transfer_syntax(dataset)
         if "PixelData" not in dataset:
             raise UnreadableError(f"{name} holds no pixel data or was cut off within; export it again")
         padding = _padding(dataset)
@@ -104,7 +113,11 @@ def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[
             usable = _is_outside_tissue(padding, plane)
             if padding is not None and not usable:
                 notes = ("the padding value of the header lies in the range of tissue and was ignored",)
-            padded |= _to_hu(_without_unused_bits(stored, dataset), plane, padding if usable else None, target)
+            words = _native_words(dataset, plane.frame)
+            if words is not None:
+                _check_bits(words, dataset, name)
+                stored = words.reshape(stored.shape)
+            padded |= _to_hu(sample_bits(stored, dataset), plane, padding if usable else None, target)
     except PARSE_ERRORS as error:
         raise UnreadableError(
             f"{name} cannot be decoded ({cause(error)}): it is truncated, damaged or in an unknown compression; "
@@ -150,13 +163,62 @@ def _decode_with_simpleitk(dataset: Dataset) -> Stored:
     return values.reshape(-1, *values.shape[-2:])
 
 
-def _without_unused_bits(stored: Stored, dataset: Dataset) -> Stored:
-    """Clear what lies above BitsStored (old overlays), and extend the sign from the highest stored bit."""
-    unused = stored.dtype.itemsize * 8 - int(dataset.BitsStored)
-    if unused <= 0 or stored.dtype.kind not in "iu":
+def _name_transfer_syntax(dataset: Dataset) -> None:
+    """Give a data set whose file does not name its transfer syntax the one that it was read with."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit, is_little_endian = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+
+
+def sample_bits(stored: Stored, dataset: Dataset) -> Stored:
+    """The bits from HighBit down, BitsStored of them, with their sign: older writers put overlays in the others."""
+    width = stored.dtype.itemsize * 8
+    bits = int(dataset.get("BitsStored") or dataset.BitsAllocated)
+    high = int(dataset.get("HighBit", bits - 1))
+    if stored.dtype.kind not in "iu" or not 0 < bits <= width or not bits - 1 <= high < width or bits == width:
         return stored
-    cleaned: Stored = np.right_shift(np.left_shift(stored, unused), unused)
-    return cleaned
+    shifted: Stored = np.right_shift(np.left_shift(stored, width - 1 - high), width - bits)
+    return shifted
+
+
+def _native_words(dataset: Dataset, frame: int) -> Stored | None:
+    """Pixel cells of a frame as they lie in the file; None where they are compressed, packed or filled to the brim."""
+    syntax, bits = dataset.file_meta.TransferSyntaxUID, int(dataset.BitsAllocated)
+    if syntax.is_compressed or bits not in (8, 16, 32) or int(dataset.get("BitsStored") or bits) == bits:
+        return None
+    order, kind = "<" if syntax.is_little_endian else ">", "i" if int(dataset.PixelRepresentation) == 1 else "u"
+    count = int(dataset.Rows) * int(dataset.Columns)
+    dtype = np.dtype(f"{order}{kind}{bits // 8}")
+    words = np.frombuffer(dataset.PixelData, dtype, count=count, offset=frame * count * dtype.itemsize)
+    return words.astype(dtype.newbyteorder("="))
+
+
+def _check_bits(stored: Stored, dataset: Dataset, name: str) -> None:
+    """Refuse stored values that contradict what the header says of their bits.
+
+    Raises:
+        UnreadableError: they fill bits below the stored ones, or are called signed and their sign is not extended: 12
+            bits of an unsigned CT read so turn cement into air.
+    """
+    width = stored.dtype.itemsize * 8
+    bits = int(dataset.get("BitsStored") or width)
+    high = int(dataset.get("HighBit", bits - 1))
+    if stored.dtype.kind not in "iu" or not 0 < bits < width:
+        return
+    values = stored.view(f"u{stored.dtype.itemsize}")
+    if bits - 1 < high < width and np.any(values & ((1 << (high + 1 - bits)) - 1)):
+        raise UnreadableError(
+            f"{name} has values in bits that HighBit {high} and BitsStored {bits} leave out, so that they cannot be "
+            "read for certain; export it again"
+        )
+    if int(dataset.PixelRepresentation) == 1 and high == bits - 1:
+        negative = (values >> (bits - 1)) & 1 == 1
+        if np.any(negative) and not np.any(values >> bits):
+            raise UnreadableError(
+                f"{name} calls its {bits}-bit values signed but extends no sign: they may be negative or large; export "
+                "it again, unsigned values with PixelRepresentation 0"
+            )
 
 
 def _padding(dataset: Dataset) -> Padding | None:

@@ -15,7 +15,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from vertecast.dicom.fragments import AGAIN, FrameIndex, index_frames
-from vertecast.dicom.pixels import stored_frames
+from vertecast.dicom.pixels import sample_bits, stored_frames
 from vertecast.dicom.sources import PARSE_ERRORS, FileRef, cause
 from vertecast.errors import InputError, UnreadableError, UnsupportedError
 
@@ -120,11 +120,11 @@ class FrameFile:
     def _decoded(self, data: bytes) -> tuple[Grey, Coloured | None]:
         colour = str(self.dataset.get("PhotometricInterpretation") or "MONOCHROME2")
         if colour.startswith("MONOCHROME") and not self.index.encapsulated:
-            return _sample_bits(self._native_plane(data), self.dataset), None
+            return sample_bits(self._native_plane(data), self.dataset), None
         bare = _one_frame(self.dataset, data, encapsulated=self.index.encapsulated)
         (stored,) = stored_frames(bare, [0], raw=colour.startswith("MONOCHROME"))
         if colour.startswith("MONOCHROME"):
-            return _sample_bits(stored, self.dataset), None
+            return sample_bits(stored, self.dataset), None
         if colour == "PALETTE COLOR":
             stored = apply_color_lut(stored, bare)
         return _grey_of_colour(stored, self.name)
@@ -195,17 +195,6 @@ def _one_frame(dataset: Dataset, data: bytes, *, encapsulated: bool) -> Dataset:
     bare["PixelData"].is_undefined_length = encapsulated
     bare.set_original_encoding(*dataset.original_encoding)
     return bare
-
-
-def _sample_bits(stored: Grey, dataset: Dataset) -> Grey:
-    """The bits from HighBit down, BitsStored of them, with their sign: older writers put overlays in the others."""
-    width = stored.dtype.itemsize * 8
-    bits = int(dataset.get("BitsStored") or dataset.BitsAllocated)
-    high = int(dataset.get("HighBit", bits - 1))
-    if not 0 < bits <= width or not bits - 1 <= high < width or bits == width:
-        return stored
-    shifted = np.left_shift(stored, width - 1 - high)
-    return np.asarray(np.right_shift(shifted, width - bits))
 
 
 def _grey_of_colour(picture: Grey, name: str) -> tuple[Grey, Coloured]:

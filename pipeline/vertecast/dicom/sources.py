@@ -7,7 +7,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -234,9 +234,27 @@ def _list_dicomdir(path: Path) -> Iterator[FileRef | UnreadablePath]:
         return
     for file_id in file_ids:
         parts = [file_id] if isinstance(file_id, str) else list(file_id)
-        candidates = [path.parent.joinpath(*parts), path.parent.joinpath(*(str(part).lower() for part in parts))]
-        found = next((candidate for candidate in candidates if candidate.is_file()), None)
+        found = _on_disk(path.parent, [str(part) for part in parts])
         if found is None:
-            yield UnreadablePath(path=candidates[0], reason="is named in the DICOMDIR and missing; copy it again")
+            reason = "is named in the DICOMDIR and missing; copy it again"
+            yield UnreadablePath(path=path.parent.joinpath(*parts), reason=reason)
         else:
             yield FileRef(found)
+
+
+def _on_disk(folder: Path, parts: Sequence[str]) -> Path | None:
+    """The file of these names, whatever their case on disk and with or without ``.dcm``; None where there is none."""
+    exact = folder.joinpath(*parts)
+    if exact.is_file():
+        return exact
+    for n, part in enumerate(parts):
+        is_last = n == len(parts) - 1
+        wanted = {part.lower(), f"{part.lower()}.dcm"} if is_last else {part.lower()}
+        try:
+            names = sorted(one for one in folder.iterdir() if one.name.lower() in wanted)
+        except OSError:
+            return None
+        if not names:
+            return None
+        folder = names[0]
+    return folder if folder.is_file() else None

@@ -36,6 +36,12 @@ SHIFT_PIXELS: Final = 1.0
 MINORITY: Final = 1 / 3
 """Planes of another geometry (a localizer, a reformat) are left out only where they are at most this share."""
 
+LEAST_RUN: Final = 3
+"""So many large steps of one size in a row are no holes: the scan was reconstructed with another step there."""
+
+SAME_STEP: Final = 0.1
+"""Steps, and what the header says of them, that differ by a greater share contradict each other."""
+
 SAME_COVERAGE: Final = 0.9
 """Repeated scans of one place are told apart only where one of them covers at least this share of the series."""
 
@@ -92,6 +98,7 @@ def plan_stack(planes: Sequence[Plane]) -> Stack:
     kept = [kept[index] for index in order]
     positions, along_mm = positions[order], along_mm[order]
     _refuse_holes(positions, along_mm)
+    _check_step(kept, float(np.median(np.diff(along_mm))), warnings)
     lps_from_index, at_index = _grid(kept[0], positions, normal, along_mm, warnings)
     tilt_deg = geometry.angle_deg(normal, lps_from_index[:3, 2])
     return Stack(
@@ -169,7 +176,7 @@ def _one_per_place(planes: Sequence[Plane], warnings: list[str]) -> tuple[list[P
     """One plane for each place: the latest of repeated scans, or one of two that the reader must find equal."""
     planes, copies = _split_duplicates(planes, lambda plane: f"{plane.sop_instance_uid or plane.source} {plane.frame}")
     kept, duplicates = _split_duplicates(planes, lambda plane: "")
-    if duplicates or not _has_even_steps(kept):
+    if duplicates or not _has_even_steps(kept) or _are_interleaved(planes):
         scan = _latest_scan(planes)
         if scan is not None:
             warnings.append(
@@ -201,6 +208,18 @@ def _split_duplicates(
             kept.append(plane)
             last[key(plane)] = (float(along_mm[index]), plane)
     return kept, pairs
+
+
+def _are_interleaved(planes: Sequence[Plane]) -> bool:
+    """Whether scans that each cover the whole place lie between each other, so that together their steps are even."""
+    extent_mm = _extent_mm(planes)
+    for key in (lambda plane: plane.acquisition, lambda plane: plane.temporal):
+        scans: dict[str, list[Plane]] = defaultdict(list)
+        for plane in planes:
+            scans[key(plane)].append(plane)
+        if len(scans) > 1 and all(_extent_mm(scan) >= SAME_COVERAGE * extent_mm for scan in scans.values()):
+            return True
+    return False
 
 
 def _latest_scan(planes: Sequence[Plane]) -> list[Plane] | None:
@@ -258,7 +277,7 @@ def _refuse_holes(positions: geometry.FloatArray, along_mm: geometry.FloatArray)
     """Raise `GeometryError` where slices are missing: a hole is never bridged, it would change a height."""
     steps = np.diff(along_mm)
     usual = float(np.median(steps))
-    holes = np.flatnonzero(steps > HOLE_RATIO * usual)
+    holes = np.array([n for n in np.flatnonzero(steps > HOLE_RATIO * usual) if not _in_run(steps, int(n))], dtype=int)
     if not holes.size:
         return
     missing = sum(max(1, round(float(steps[index]) / usual) - 1) for index in holes)
@@ -270,6 +289,36 @@ def _refuse_holes(positions: geometry.FloatArray, along_mm: geometry.FloatArray)
         f"{missing} of {len(positions) + missing} slices are missing, {places}{more} "
         f"(usual step {usual:.2f} mm); send the whole series again"
     )
+
+
+def _in_run(steps: geometry.FloatArray, at: int) -> bool:
+    """Whether a step is one of a row of equal ones."""
+    low = high = at
+    while low > 0 and abs(steps[low - 1] - steps[at]) <= SAME_STEP * steps[at]:
+        low -= 1
+    while high + 1 < len(steps) and abs(steps[high + 1] - steps[at]) <= SAME_STEP * steps[at]:
+        high += 1
+    return high - low + 1 >= LEAST_RUN
+
+
+def _check_step(planes: Sequence[Plane], step_mm: float, warnings: list[str]) -> None:
+    """Compare the usual step with what the headers say of it.
+
+    Raises:
+        GeometryError: SpacingBetweenSlices contradicts the positions: slices are missing, or the positions are wrong.
+    """
+    stated = [plane.between_mm for plane in planes if plane.between_mm is not None]
+    if stated and abs(float(np.median(stated)) - step_mm) > max(SAME_STEP * step_mm, REGULAR_MM):
+        raise GeometryError(
+            f"the positions of the slices lie {step_mm:.2f} mm apart, but SpacingBetweenSlices says "
+            f"{np.median(stated):.2f} mm: slices are missing or one of them is wrong; send the original series"
+        )
+    thicknesses = [plane.thickness_mm for plane in planes if plane.thickness_mm is not None]
+    if thicknesses and step_mm > (1 + SAME_STEP) * float(np.median(thicknesses)) + REGULAR_MM:
+        warnings.append(
+            f"slices of {np.median(thicknesses):.2f} mm lie {step_mm:.2f} mm apart: what lies between them was not "
+            "imaged, or slices are missing; heights may be wrong"
+        )
 
 
 def _place(position: geometry.FloatArray) -> str:

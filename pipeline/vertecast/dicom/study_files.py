@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from vertecast.dicom.headers import Header, Plane
 from vertecast.dicom.sources import FileRef
 from vertecast.results import SeriesResult
+
+LEAST_JOINED: Final = 8
+"""So many slices that are alike in all but their place and their series make one scan."""
 
 RADIOGRAPH_MODALITIES = ("DX", "CR", "XA", "RF", "RG")
 """Modalities of projection images; RG is film."""
@@ -33,6 +36,7 @@ class SeriesFiles:
         conversion_type: How a secondary capture was made (PS3.3 C.8.6.1).
         for_processing: Raw detector values that are not meant to be looked at.
         is_own_result: Written by Vertecast, for instance fetched from an archive with the study.
+        notes: What a reader must know of how the files were put together.
     """
 
     study_instance_uid: str
@@ -55,6 +59,7 @@ class SeriesFiles:
     files_without_image: int = 0
     volume_file: Path | None = None
     picture_file: FileRef | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +101,12 @@ def is_projection(series: SeriesFiles) -> bool:
 
 def study_of_headers(uid: str, headers: Sequence[Header], source: str) -> StudyFiles:
     """Group the files of one study into series; refuse it whole where two patients share its UID."""
-    by_series: dict[str, list[Header]] = defaultdict(list)
+    by_series: dict[tuple[str, str], list[Header]] = defaultdict(list)
     for header in headers:
-        by_series[header.series_instance_uid].append(header)
-    series = tuple(_series(series_headers) for series_headers in by_series.values())
-    patients = {header.patient_key for header in headers} - {""}
+        # A dose page or a report that carries the UID of the CT is a series of its own.
+        by_series[header.series_instance_uid, header.sop_class_uid].append(header)
+    series = _joined([_series(series_headers) for series_headers in by_series.values()])
+    patients = _patients(headers)
     rejected: tuple[SeriesResult, ...] = ()
     if len(patients) > 1:
         reason = f"{len(patients)} patient IDs share this StudyInstanceUID; correct the IDs or separate the files"
@@ -117,6 +123,40 @@ def study_of_headers(uid: str, headers: Sequence[Header], source: str) -> StudyF
         taken=taken,
         names_nobody=any(header.names_nobody for header in headers) and not key,
     )
+
+
+def _patients(headers: Sequence[Header]) -> set[str]:
+    """Hashes of the patients; an archive that adds the ID's issuer to some of the objects makes no second one."""
+    keys = {header.patient_key for header in headers} - {""}
+    with_issuer = {header.patient_key for header in headers if header.has_issuer} - {""}
+    one_id = len({header.patient_id_key for header in headers} - {""}) == 1
+    return with_issuer if one_id and len(with_issuer) == 1 else keys
+
+
+def _joined(series: Sequence[SeriesFiles]) -> tuple[SeriesFiles, ...]:
+    """The series, where every slice of a scan has a UID of its own joined to one scan, under the UID of the first."""
+    alike: dict[object, list[SeriesFiles]] = defaultdict(list)
+    for number, one in enumerate(series):
+        plane = one.planes[0] if len(one.planes) == 1 and one.modality == "CT" else None
+        is_slice = plane is not None and plane.position_mm is not None and bool(plane.frame_of_reference_uid)
+        alike[_kind_of_slice(one) if is_slice else number].append(one)
+    joined = []
+    for group in alike.values():
+        if len(group) < LEAST_JOINED or len({one.planes[0].position_mm for one in group}) < len(group):
+            joined += group
+            continue
+        note = f"each of {len(group)} slices is a series of its own; they were read as one scan"
+        joined.append(replace(group[0], planes=tuple(plane for one in group for plane in one.planes), notes=(note,)))
+    return tuple(joined)
+
+
+def _kind_of_slice(series: SeriesFiles) -> tuple[object, ...]:
+    """What all slices of one scan have in common."""
+    plane = series.planes[0]
+    return (
+        series.sop_class_uid, series.description, series.kernel, series.is_own_result, plane.frame_of_reference_uid,
+        plane.orientation, plane.pixel_spacing_mm, plane.rows, plane.columns, plane.acquisition, plane.image_type,
+    )  # fmt: skip
 
 
 def refusal(series: SeriesFiles, reason: str, *, failed: bool = False) -> SeriesResult:
