@@ -78,8 +78,8 @@ class Header:
     """One DICOM file.
 
     ``patient_key`` is a hash of the patient's ID and its issuer, ``patient_id_key`` of the ID alone; they and
-    ``taken``, the date and time of the study, are never printed. ``names_nobody``: the PatientID is empty, or one of those that
-    stand for anybody; the keys are "" then.
+    ``taken``, the date and time of the study, are never printed. ``names_nobody``: the PatientID is empty, or one of
+    those that stand for anybody; the keys are "" then.
 
     Where an anonymiser emptied the UIDs, the name of the folder stands for them.
     """

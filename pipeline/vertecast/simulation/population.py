@@ -8,7 +8,16 @@ from typing import Final
 import numpy as np
 
 from vertecast import geometry
-from vertecast.anatomy import CERVICAL, LUMBAR, NORMAL_HEIGHTS_MM, SUBSTITUTES, THORACIC, Level, normal_gap_mm
+from vertecast.anatomy import (
+    CERVICAL,
+    LUMBAR,
+    NORMAL_DEPTHS_MM,
+    NORMAL_HEIGHTS_MM,
+    SUBSTITUTES,
+    THORACIC,
+    Level,
+    normal_gap_mm,
+)
 from vertecast.simulation.spine import BodyShape, Spine, Vertebra, rim_heights_mm
 
 
@@ -16,8 +25,9 @@ from vertecast.simulation.spine import BodyShape, Spine, Vertebra, rim_heights_m
 class LevelDimensions:
     """Mean adult dimensions of one level in mm, and how the column bends there.
 
-    Heights and gaps are the normal ones of `anatomy`. Bends are those of 2,116 real columns (VID: hand-checked centres
-    of bodies on CT; Buergin, Prevost, Stollenga, CC BY-SA 4.0). Widths and depths are those of
+    Heights, depths and gaps are the normal ones of `anatomy`.
+    Bends are those of 2,116 real columns (VID: hand-checked centres
+    of bodies on CT; Buergin, Prevost, Stollenga, CC BY-SA 4.0). Widths and the depths of `anatomy` are those of
     Panjabi et al., Spine 1991;16:888-901 (thoracic), 1992;17:299-306 (lumbar) and 1991;16:861-869 (cervical), a tenth
     larger, which fits the distances from bodies to pedicles of the same columns; canal and pedicles after the same
     papers, the canal narrowed until the two pedicles lie apart as in VID. What comes from these papers was written from
@@ -47,36 +57,37 @@ class LevelDimensions:
 CERVICAL_DRAWN: Final = CERVICAL[2:]
 """C3 to C7; the two above are other bones here: they have no body like the others."""
 
-DIMENSIONS: Final[dict[Level, LevelDimensions]] = dict(
-    zip(
+DIMENSIONS: Final[dict[Level, LevelDimensions]] = {
+    level: LevelDimensions(width, NORMAL_DEPTHS_MM[level.name], *others)
+    for level, (width, *others) in zip(
         (*CERVICAL_DRAWN, *THORACIC, *LUMBAR),
         (
-            LevelDimensions(18, 16.5, 22.9, 15.5, 5.6, 7.4, 4.1, 6.6, 52, 30),
-            LevelDimensions(18.5, 16.5, 24.2, 15.4, 5.4, 7.4, 2.8, 6.1, 53, 31),
-            LevelDimensions(19, 17.5, 24.4, 15.4, 5.6, 7.0, 0.9, 7.0, 55, 30),
-            LevelDimensions(20.5, 18.5, 24.8, 15.3, 6.0, 7.3, 5.4, 7.5, 58, 36),
-            LevelDimensions(24, 18.5, 24.0, 15.4, 6.6, 7.6, 6.2, 7.0, 66, 50),
-            LevelDimensions(27.5, 20, 21.0, 16.0, 8.1, 9.8, 0.2, 6.5, 77, 48),
-            LevelDimensions(27.5, 22, 17.6, 15.6, 7.6, 11.5, -2.0, 5.0, 72, 50),
-            LevelDimensions(27.5, 24, 16.2, 15.6, 6.6, 12.0, -4.7, 4.2, 65, 50),
-            LevelDimensions(27.5, 25, 15.6, 15.6, 6.0, 12.2, -5.0, 3.1, 63, 51),
-            LevelDimensions(28, 26.5, 15.6, 15.6, 5.8, 12.2, -5.4, 3.3, 64, 54),
-            LevelDimensions(29, 28.5, 15.9, 15.7, 5.8, 12.5, -6.7, 4.0, 65, 56),
-            LevelDimensions(31, 30, 16.3, 15.8, 5.8, 12.6, -5.7, 4.0, 65, 57),
-            LevelDimensions(32, 31, 16.4, 15.8, 6.3, 13.0, -2.6, 4.1, 64, 57),
-            LevelDimensions(34, 32, 16.4, 15.8, 6.9, 14.4, -1.2, 4.7, 64, 57),
-            LevelDimensions(35, 33, 16.8, 15.9, 7.8, 15.6, -0.9, 4.8, 61, 56),
-            LevelDimensions(38.5, 35, 18.2, 16.2, 8.8, 17.6, -0.6, 4.3, 55, 54),
-            LevelDimensions(42.5, 36, 20.9, 17.2, 8.5, 17.0, -0.5, 4.3, 50, 54),
-            LevelDimensions(45, 36.5, 21.7, 18.4, 8.2, 16.5, -1.1, 4.2, 74, 68),
-            LevelDimensions(46.5, 37, 22.1, 17.9, 8.3, 16.0, 2.6, 4.4, 80, 72),
-            LevelDimensions(48, 37.5, 23.0, 17.4, 9.9, 15.5, 7.5, 4.7, 89, 73),
-            LevelDimensions(51, 38, 24.0, 18.0, 12.7, 16.0, 13.1, 5.7, 82, 68),
-            LevelDimensions(52, 37.5, 28.5, 19.2, 19.0, 19.6, 20.0, 6.0, 95, 58),
+            (18, 22.9, 15.5, 5.6, 7.4, 4.1, 6.6, 52, 30),
+            (18.5, 24.2, 15.4, 5.4, 7.4, 2.8, 6.1, 53, 31),
+            (19, 24.4, 15.4, 5.6, 7.0, 0.9, 7.0, 55, 30),
+            (20.5, 24.8, 15.3, 6.0, 7.3, 5.4, 7.5, 58, 36),
+            (24, 24.0, 15.4, 6.6, 7.6, 6.2, 7.0, 66, 50),
+            (27.5, 21.0, 16.0, 8.1, 9.8, 0.2, 6.5, 77, 48),
+            (27.5, 17.6, 15.6, 7.6, 11.5, -2.0, 5.0, 72, 50),
+            (27.5, 16.2, 15.6, 6.6, 12.0, -4.7, 4.2, 65, 50),
+            (27.5, 15.6, 15.6, 6.0, 12.2, -5.0, 3.1, 63, 51),
+            (28, 15.6, 15.6, 5.8, 12.2, -5.4, 3.3, 64, 54),
+            (29, 15.9, 15.7, 5.8, 12.5, -6.7, 4.0, 65, 56),
+            (31, 16.3, 15.8, 5.8, 12.6, -5.7, 4.0, 65, 57),
+            (32, 16.4, 15.8, 6.3, 13.0, -2.6, 4.1, 64, 57),
+            (34, 16.4, 15.8, 6.9, 14.4, -1.2, 4.7, 64, 57),
+            (35, 16.8, 15.9, 7.8, 15.6, -0.9, 4.8, 61, 56),
+            (38.5, 18.2, 16.2, 8.8, 17.6, -0.6, 4.3, 55, 54),
+            (42.5, 20.9, 17.2, 8.5, 17.0, -0.5, 4.3, 50, 54),
+            (45, 21.7, 18.4, 8.2, 16.5, -1.1, 4.2, 74, 68),
+            (46.5, 22.1, 17.9, 8.3, 16.0, 2.6, 4.4, 80, 72),
+            (48, 23.0, 17.4, 9.9, 15.5, 7.5, 4.7, 89, 73),
+            (51, 24.0, 18.0, 12.7, 16.0, 13.1, 5.7, 82, 68),
+            (52, 28.5, 19.2, 19.0, 19.6, 20.0, 6.0, 95, 58),
         ),
         strict=True,
     )
-)
+}
 
 SIZE_BY_SEX: Final = {"F": 0.955, "M": 1.045}
 SIZE_SD: Final = 0.04

@@ -14,6 +14,7 @@ from vertecast.errors import InputError, UnsupportedError
 from vertecast.images import Segmentation
 from vertecast.measurement.deformity_index import deformity_indices
 from vertecast.measurement.levels import number_vertebrae
+from vertecast.measurement.plausibility import implausible
 from vertecast.measurement.study import THICK_SLICE_MM, measure_study
 from vertecast.reports.labels import label_map
 from vertecast.results import LevelAssignment, ModelUsed, SeriesResult, StudyReport
@@ -27,7 +28,8 @@ def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> Study
     """Measure one study on the best CT series that it holds.
 
     Input that cannot be analysed is no exception here: it is a series with the status "failed" or "skipped" and its
-    reason. A series that cannot be read gives way to the next best. Where no spine is in view, another reconstruction
+    reason. A series that cannot be read, or whose sizes are nobody's, gives way to the next best.
+    Where no spine is in view, another reconstruction
     of the same scan would show none either, so only series of another part of the patient are tried then.
 
     Args:
@@ -55,6 +57,11 @@ def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> Study
         analyzed = replace(refusal(best, ""), status="analyzed")
         series = (analyzed, *failed, *others, *(refusal(one, OTHER_PART) for one in further))
         result = _measure(study.study_instance_uid, series, (ct, segmentation), config)
+        reason = implausible(result.report.vertebrae)
+        if reason is not None:
+            failed.append(refusal(best, reason, failed=True))
+            chosen, others = choose_ct_series(study)
+            continue
         return replace(result, source=ct_source(best, ct))
     report = StudyReport(
         study_instance_uid=study.study_instance_uid,

@@ -15,6 +15,7 @@ from vertecast.errors import InputError
 from vertecast.images import Grid, Mask, Volume
 from vertecast.measurement.deformity_index import deformity_indices
 from vertecast.measurement.levels import number_vertebrae
+from vertecast.measurement.plausibility import implausible
 from vertecast.measurement.study import measure_study
 from vertecast.reports.labels import label_map
 from vertecast.results import ModelUsed, StudyReport
@@ -54,11 +55,7 @@ def analyze_label_map(study: StudyFiles, config: Config, segmenter: Segmenter) -
         picture = _picture(mask)
         segmentation = segmenter.segment(picture)
     except InputError as error:
-        report = StudyReport(
-            study_instance_uid=study.study_instance_uid, phase="unknown", phase_source="unknown",
-            series=(refusal(series, str(error), failed=True),),
-        )  # fmt: skip
-        return StudyResult(report=report)
+        return _failed(study, str(error))
     numbering = number_vertebrae(segmentation, lowest=config.analysis.lowest, highest=config.analysis.highest)
     levels = numbering.levels
     grid = Grid(shape=picture.shape, lps_from_index=mask.lps_from_index)
@@ -77,8 +74,19 @@ def analyze_label_map(study: StudyFiles, config: Config, segmenter: Segmenter) -
         limits=(NO_CT_LIMIT,),
         warnings=(*numbering.notes, *measured.warnings),
     )
+    reason = implausible(measured.vertebrae)
+    if reason is not None:
+        return _failed(study, reason)
     labels = label_map(segmentation, levels, measured.cement_labels, picture)
     return StudyResult(report=report, volume=picture, labels=labels, height_maps=measured.height_maps)
+
+
+def _failed(study: StudyFiles, reason: str) -> StudyResult:
+    report = StudyReport(
+        study_instance_uid=study.study_instance_uid, phase="unknown", phase_source="unknown",
+        series=(refusal(study.series[0], reason, failed=True),),
+    )  # fmt: skip
+    return StudyResult(report=report)
 
 
 def _picture(mask: Mask) -> Volume:
