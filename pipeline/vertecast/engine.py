@@ -7,13 +7,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vertecast import resources
 from vertecast.config import SegmentationOptions
 from vertecast.dicom.files import read_label_map
 from vertecast.errors import ConfigurationError
 from vertecast.workflow import ProjectionSegmenter, Segmenter
+
+if TYPE_CHECKING:
+    from vertecast.segmentation.label_schemes import LabelScheme
 
 XRAY_BUNDLE: Final = SegmentationOptions().xray_bundle
 """The one bundle that an installation may lack: radiographs are then skipped with a reason."""
@@ -76,24 +79,29 @@ def _load_ct_segmenter(options: SegmentationOptions) -> Segmenter:
 
 def _checked_label_map(options: SegmentationOptions) -> tuple[str, str]:
     """Checksum of the label map, and the meaning of its numbers. Raises `ConfigurationError`."""
-    from vertecast.segmentation.label_schemes import label_scheme
-
     assert options.label_map is not None
     try:
         with Path(options.label_map).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ConfigurationError(f"--segmentation {options.label_map}: cannot be read ({error.strerror})") from error
-    return digest, label_scheme(options.labels).model_dump_json()
+    return digest, _label_scheme(options).model_dump_json()
+
+
+def _label_scheme(options: SegmentationOptions) -> LabelScheme:
+    """What the numbers of the label map mean: as the map names them itself, else as the options say."""
+    from vertecast.dicom.files import read_segment_names
+    from vertecast.segmentation.label_schemes import label_scheme, with_names
+
+    return with_names(label_scheme(options.labels), read_segment_names(Path(str(options.label_map))))
 
 
 def _load_label_map_segmenter(options: SegmentationOptions) -> Segmenter:
     from vertecast.segmentation.label_map import LabelMapSegmenter
-    from vertecast.segmentation.label_schemes import label_scheme
 
     assert options.label_map is not None
     digest, _ = _checked_label_map(options)
-    return LabelMapSegmenter(read_label_map(Path(options.label_map)), label_scheme(options.labels), sha256=digest)
+    return LabelMapSegmenter(read_label_map(Path(options.label_map)), _label_scheme(options), sha256=digest)
 
 
 def _load_xray_segmenter(options: SegmentationOptions) -> ProjectionSegmenter:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
+from phantoms import SpinePhantom, normal_shape
 from vertecast import geometry
 from vertecast.anatomy import CEMENT_INSIDE_LABEL, POSTERIOR_LABEL_OFFSET, Level, Structure
+from vertecast.dicom.files import read_label_map, read_segment_names
 from vertecast.errors import ConfigurationError, UnsupportedError
 from vertecast.images import Grid, Mask, Segmentation, Volume
 from vertecast.measurement.heights import fit_bodies
@@ -17,7 +21,7 @@ from vertecast.measurement.levels import assign_levels
 from vertecast.results import NotMeasured
 from vertecast.segmentation.body_cut import find_canal, find_posterior_wall, spine_directions
 from vertecast.segmentation.label_map import LabelMapSegmenter, segment_label_map
-from vertecast.segmentation.label_schemes import BUILT_IN, LabelScheme, label_scheme
+from vertecast.segmentation.label_schemes import BUILT_IN, LabelScheme, label_scheme, with_names
 from vertecast.simulation.population import sample_spine
 from vertecast.simulation.spine import Spine
 from vertecast.simulation.tissue import Phantom, draw
@@ -254,3 +258,44 @@ def test_a_wrong_scheme_is_refused_with_its_key(tmp_path: Path, text: str, compl
 def test_an_unknown_scheme_names_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match="verse, totalsegmentator, vertecast"):
         label_scheme("nnunet")
+
+
+def test_a_map_beside_the_bone_is_refused() -> None:
+    made = SpinePhantom(shapes=[normal_shape(25.0 + n) for n in range(3)], margin_mm=30.0)
+    segmenter = LabelMapSegmenter(made.label_map(), label_scheme("vertecast"), sha256="")
+    assert segmenter.segment(made.volume()).count == 3
+    mask = made.label_map()
+    moved = replace(mask, lps_from_index=geometry.affine(np.eye(3), [0.0, 0.0, 17.0]) @ mask.lps_from_index)
+    with pytest.raises(UnsupportedError, match="beside the bone"):
+        LabelMapSegmenter(moved, label_scheme("vertecast"), sha256="").segment(made.volume())
+
+
+def test_levels_that_the_file_names_itself_are_taken() -> None:
+    scheme = with_names(VERSE, {1: "L1", 2: "vertebrae_L2", 3: "Sacrum", 4: "aorta"})
+    assert scheme.levels == {1: "L1", 2: "L2"}
+    assert (scheme.sacrum, scheme.ignored) == ({3}, {4})
+    assert with_names(VERSE, {1: "Segment_1", 2: "T99"}) == VERSE
+    assert with_names(VERSE, {}) == VERSE
+
+
+def test_the_names_of_slicers_segmentations_are_read(tmp_path: Path) -> None:
+    image = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5), np.uint8))
+    for n, name in enumerate(("L1", "L2")):
+        image.SetMetaData(f"Segment{n}_Name", name)
+        image.SetMetaData(f"Segment{n}_LabelValue", str(n + 1))
+    SimpleITK.WriteImage(image, str(tmp_path / "x.seg.nrrd"))
+    assert read_segment_names(tmp_path / "x.seg.nrrd") == {1: "L1", 2: "L2"}
+    assert read_segment_names(tmp_path / "absent.seg.nrrd") == {}
+    assert read_segment_names(tmp_path / "x.nii.gz") == {}
+
+
+def test_an_interpolated_map_is_refused(tmp_path: Path) -> None:
+    labels = np.zeros((6, 5, 4), np.float32)
+    labels[2:4] = 20
+    image = nibabel.Nifti1Image(labels, np.eye(4))
+    nibabel.save(image, tmp_path / "whole.nii.gz")
+    assert read_label_map(tmp_path / "whole.nii.gz").labels.max() == 20
+    labels[4] = 10.5
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "broken.nii.gz")
+    with pytest.raises(UnsupportedError, match="20 of its voxels hold no whole number"):
+        read_label_map(tmp_path / "broken.nii.gz")

@@ -22,6 +22,9 @@ MM_PER_UNIT: Final = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.00
 SAME_SIZE: Final = 0.01
 """Sizes of a voxel that differ by a greater share contradict each other: headers keep them in 32 bits."""
 
+WHOLE: Final = 1e-3
+"""A number nearer than this to a whole one is that, but for the rounding of a scaling."""
+
 LONGEST_HEADER: Final = 65536
 """Bytes of a MetaImage in which its text header ends."""
 
@@ -39,6 +42,13 @@ def read_volume_file(path: Path) -> tuple[npt.NDArray[np.int16], geometry.FloatA
         UnsupportedError: it is no volume of numbers, or holds NaN.
         GeometryError: it says nothing about orientation, or its affine is degenerate.
     """
+    values, lps_from_index, slope, intercept = _read(path)
+    check_finite(values)
+    return _to_hu(values, slope, intercept), lps_from_index
+
+
+def _read(path: Path) -> tuple[Values, geometry.FloatArray, float, float]:
+    """Values as they lie in the file (i, j, k), the affine to LPS mm, and the scaling of the values."""
     if not path.is_file():
         raise UnreadableError("the file has vanished since it was found; put it back and run again")
     values, lps_from_index, slope, intercept = (
@@ -50,23 +60,50 @@ def read_volume_file(path: Path) -> tuple[npt.NDArray[np.int16], geometry.FloatA
         values = values[..., 0]
     if values.ndim != 3 or min(values.shape) < 2:
         raise UnsupportedError(f"its size {_times(values.shape)} is no volume; give one three-dimensional CT")
-    check_finite(values)
     if not np.all(np.isfinite(lps_from_index)) or geometry.voxel_volume_mm3(lps_from_index) <= 0:
         raise GeometryError("its affine is degenerate; write the file again from the original images")
-    return _to_hu(values, slope, intercept), lps_from_index
+    return values, lps_from_index, slope, intercept
 
 
 def read_label_map(path: Path) -> Mask:
     """Read a label map; its messages say that it is one, since a CT may be read beside it.
 
     Raises:
-        UnreadableError, UnsupportedError, GeometryError: as `read_volume_file`.
+        UnreadableError, UnsupportedError, GeometryError: as `read_volume_file`, or its numbers are not whole.
     """
     try:
-        labels, lps_from_index = read_volume_file(path)
+        values, lps_from_index, slope, intercept = _read(path)
+        if values.dtype.kind == "f" or slope != 1 or intercept != 0:
+            numbers = values * slope + intercept
+            broken = int(np.count_nonzero(~(np.abs(numbers - np.rint(numbers)) < WHOLE)))
+            if broken:
+                raise UnsupportedError(
+                    f"{broken} of its voxels hold no whole number: it was interpolated, which invents labels at every "
+                    "rim; resample it to the nearest neighbour"
+                )
+        return Mask(labels=_to_hu(values, slope, intercept), lps_from_index=lps_from_index)
     except InputError as error:
         raise type(error)(f"the label map: {error}") from error
-    return Mask(labels=labels, lps_from_index=lps_from_index)
+
+
+def read_segment_names(path: Path) -> dict[int, str]:
+    """Names of the numbers of a label map that says them itself: a ``.seg.nrrd`` of 3D Slicer; else empty."""
+    if not path.name.lower().endswith(".nrrd") or not path.is_file():
+        return {}
+    import SimpleITK
+
+    reader: Any = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        said = {key: str(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
+    except (RuntimeError, UnicodeDecodeError):
+        return {}
+    return {
+        int(said[f"{name}_LabelValue"]): said[f"{name}_Name"]
+        for name in (key.removesuffix("_Name") for key in said if re.fullmatch(r"Segment\d+_Name", key))
+        if said.get(f"{name}_LabelValue", "").isdecimal()
+    }
 
 
 def _to_hu(values: Values, slope: float, intercept: float) -> npt.NDArray[np.int16]:

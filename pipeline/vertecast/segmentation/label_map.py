@@ -33,6 +33,15 @@ OUTLINE: Final = 0.5
 LEAST_ML: Final = 1.5
 """Smaller pieces under a label are slips of the brush."""
 
+SHIFTS_MM: Final = (6.0, 12.0, 18.0, 24.0)
+DENSER_HU: Final = 30.0
+"""A map that was drawn on this CT loses bone wherever it is moved. Moved by half a vertebra, its bodies cover a disc and
+half of two bodies, some 50 HU less. A choice."""
+
+SAMPLED_VOXELS: Final = 20_000
+LEAST_INSIDE: Final = 0.7
+"""Share of the sampled voxels that must lie in the image after a shift."""
+
 RANK: Final[Mapping[str, int]] = {level.name: n for n, level in enumerate(CRANIAL_TO_CAUDAL)}
 """Place of a named level from head to foot."""
 
@@ -77,7 +86,7 @@ class LabelMapSegmenter:
         """The bodies of the map.
 
         Raises:
-            UnsupportedError: as `segment_label_map`, or the map lies outside the image.
+            UnsupportedError: as `segment_label_map`, or the map lies outside the image or beside the bone.
         """
         ends = [
             geometry.corner_points_lps_mm(image.lps_from_index, shape)
@@ -85,8 +94,34 @@ class LabelMapSegmenter:
         ]
         if np.any(ends[0].min(axis=0) > ends[1].max(axis=0)) or np.any(ends[1].min(axis=0) > ends[0].max(axis=0)):
             raise UnsupportedError("the label map lies outside this CT; give the study that it was drawn on")
+        _require_on_bone(self.mask, self.scheme, volume)
         segmentation = segment_label_map(self.mask, self.scheme)
         return replace(segmentation, models=(("label map", self.scheme.name, self.sha256),))
+
+
+def _require_on_bone(mask: Mask, scheme: LabelScheme, volume: Volume) -> None:
+    """Raise `UnsupportedError` where the vertebrae of the map would lie on clearly denser voxels if it were moved."""
+    bone = np.argwhere(np.isin(np.asarray(mask.labels), [*scheme.levels, *scheme.posterior]))
+    points = geometry.apply(mask.lps_from_index, bone[:: max(len(bone) // SAMPLED_VOXELS, 1)])
+    if not len(points):
+        return
+    index_from_lps = geometry.inverse(volume.lps_from_index)
+
+    def mean_hu(shift_mm: npt.ArrayLike) -> float:
+        index = geometry.apply(index_from_lps, points + shift_mm)
+        inside = np.all((index >= 0) & (index <= np.array(volume.shape) - 1), axis=1)
+        if inside.mean() < LEAST_INSIDE:
+            return -np.inf
+        values = ndimage.map_coordinates(volume.hu, index[inside].T, order=1, output=np.float32)
+        return float(values.mean())
+
+    shifts = [sign * far * axis for far in SHIFTS_MM for axis in np.eye(3) for sign in (-1, 1)]
+    here, best = mean_hu(np.zeros(3)), max(shifts, key=mean_hu)
+    if mean_hu(best) > here + DENSER_HU:
+        raise UnsupportedError(
+            f"the vertebrae of the label map lie beside the bone: moved by about {np.abs(best).max():.0f} mm they "
+            f"would cover voxels that are {mean_hu(best) - here:.0f} HU denser; give the CT that it was drawn on"
+        )
 
 
 def segment_label_map(mask: Mask, scheme: LabelScheme) -> Segmentation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -97,6 +98,23 @@ def _vertecast() -> LabelScheme:
         leaked_cement=frozenset({CEMENT_LEAKED_LABEL}),
         metal=frozenset({METAL_LABEL}),
     )
+
+
+def with_names(scheme: LabelScheme, names: Mapping[int, str]) -> LabelScheme:
+    """The scheme that the map itself names ("L1", "vertebrae_T12", "sacrum"); the given one where it names no level."""
+    levels: dict[int, LevelName] = {}
+    sacrum, others = set(), set()
+    for number, name in names.items():
+        found = re.fullmatch(r"(?:vertebra[e]?[\s_-]*)?([ctl]\d{1,2})", name.strip(), re.IGNORECASE)
+        if found and found[1].upper() in Level.__members__:
+            levels[number] = found[1].upper()
+        elif re.fullmatch(r"sacrum|(?:vertebra[e]?[\s_-]*)?s1", name.strip(), re.IGNORECASE):
+            sacrum.add(number)
+        else:
+            others.add(number)
+    if not levels:
+        return scheme
+    return LabelScheme(name="names of the file", levels=levels, sacrum=frozenset(sacrum), ignored=frozenset(others))
 
 
 BUILT_IN: Final = {"verse": _verse, "totalsegmentator": _totalsegmentator, "vertecast": _vertecast}
