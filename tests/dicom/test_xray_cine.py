@@ -94,6 +94,9 @@ def test_fragmented_jpeg(tmp_path: Path, fragments: int, offsets: bool) -> None:
         ({"CineRate": 8}, (0, 125, 250, 375), "CineRate"),
         ({"RecommendedDisplayFrameRate": 10, "FrameTime": "0"}, (0, 100, 200, 300), "rate of display"),
         ({"FrameTime": "0"}, None, "no time between frames"),
+        ({"FrameTime": "0.2"}, None, "FrameTime 0.2 ms cannot be"),
+        ({"FrameTime": "0.2", "CineRate": 5}, (0, 200, 400, 600), "FrameTime 0.2 ms cannot be"),
+        ({"FrameTimeVector": [0, 0.1, 0.1, 0.1], "FrameTime": "100"}, (0, 100, 200, 300), "makes no sense"),
         ({}, None, "no time between frames"),
     ],
 )

@@ -24,6 +24,9 @@ LATERAL_POSITIONS: Final = ("LL", "RL", "LAT", "LATERAL")
 AP_POSITIONS: Final = ("AP", "PA")
 """Values of ViewPosition (PS3.3 C.8.1.1 and C.8.7.1.1.5), and what operators type."""
 
+SHORTEST_FRAME_MS: Final = 5.0
+"""Fluoroscopy takes 60 frames a second at most; a shorter time was written in seconds."""
+
 LONGEST_FRAME_MS: Final = 60_000.0
 """A longer time between two frames is no cine."""
 
@@ -173,11 +176,13 @@ def frame_times_ms(dataset: Dataset, frames: Sequence[int]) -> tuple[tuple[float
     notes: tuple[str, ...] = ()
     steps = header.numbers("FrameTimeVector")
     if steps is not None:
-        if len(steps) == count and min(steps) >= 0 and 0 < sum(steps[1:]) <= LONGEST_FRAME_MS * count:
+        if len(steps) == count and min(steps) >= 0 and _is_step(sum(steps[1:]) / max(count - 1, 1)):
             # The first step is 0 by the Standard; where it is not, it says nothing of these frames.
             return _after_first(_running(steps), frames), ()
         notes = (f"FrameTimeVector has {len(steps)} values for {count} frames or makes no sense and was ignored",)
     step = header.number("FrameTime")
+    if step and not _is_step(step):
+        notes += (f"FrameTime {step:g} ms cannot be the time between frames and was ignored",)
     for keyword in ("CineRate", "RecommendedDisplayFrameRate"):
         rate = header.number(keyword)
         if not _is_step(step) and rate:
@@ -190,7 +195,7 @@ def frame_times_ms(dataset: Dataset, frames: Sequence[int]) -> tuple[tuple[float
 
 
 def _is_step(step: float | None) -> bool:
-    return step is not None and 0 < step <= LONGEST_FRAME_MS
+    return step is not None and SHORTEST_FRAME_MS <= step <= LONGEST_FRAME_MS
 
 
 def _running(steps: Sequence[float]) -> list[float]:

@@ -35,7 +35,7 @@ LEAST_ML: Final = 1.5
 
 SHIFTS_MM: Final = (6.0, 12.0, 18.0, 24.0)
 DENSER_HU: Final = 30.0
-"""A map that was drawn on this CT loses bone wherever it is moved. Moved by half a vertebra, its bodies cover a disc and
+"""A map that was drawn on this CT loses bone wherever it is moved. Moved by half a vertebra its bodies cover a disc and
 half of two bodies, some 50 HU less. A choice."""
 
 SAMPLED_VOXELS: Final = 20_000
