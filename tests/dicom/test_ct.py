@@ -35,6 +35,7 @@ from phantoms_dicom import (
 )
 from vertecast import geometry
 from vertecast.dicom.ct import CtSeries, read_ct
+from vertecast.dicom.discover import UnreadablePath, find_studies
 from vertecast.errors import GeometryError, UnreadableError, UnsupportedError
 
 OBLIQUE = geometry.rotation([0.3, -0.5, 0.8], 0.6)
@@ -468,6 +469,18 @@ def test_frames_under_the_class_of_single_slices_are_read(tmp_path: Path) -> Non
     image.ImageOrientationPatient = shared.PlaneOrientationSequence[0].ImageOrientationPatient
     del shared.PlaneOrientationSequence
     assert_in_place(read([image], tmp_path))
+
+
+@pytest.mark.parametrize("groups", [True, False])
+def test_a_number_of_frames_that_nothing_places_is_refused(tmp_path: Path, groups: bool) -> None:
+    image = enhanced_ct(grid(), list(range(SHAPE[2])))
+    image.NumberOfFrames = 2**31 - 1
+    if not groups:
+        del image.PerFrameFunctionalGroupsSequence
+    save([image], tmp_path)
+    (problem,) = find_studies([tmp_path])
+    assert isinstance(problem, UnreadablePath)
+    assert "2147483647 frames" in problem.reason
 
 
 def test_a_dose_page_with_the_uid_of_the_series_is_left_out(tmp_path: Path) -> None:

@@ -229,6 +229,12 @@ def _planes(dataset: Dataset, source: FileRef, sop_class: str) -> tuple[Plane, .
     if sop_class not in MULTI_FRAME_CT and not dataset.get("PerFrameFunctionalGroupsSequence"):
         return (_plane(dataset, source, 0, None, None),)
     count = int(dataset.get("NumberOfFrames") or 1)
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    if count != (len(groups) if groups else 1):
+        raise UnreadableError(
+            f"{source}: its header counts {count} frames, but places {len(groups) if groups else 'none'} of them; export "
+            "the file again"
+        )
     return tuple(_plane(dataset, source, frame, *_frame_groups(dataset, frame)) for frame in range(count))
 
 
