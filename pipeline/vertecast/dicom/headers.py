@@ -231,9 +231,9 @@ def _planes(dataset: Dataset, source: FileRef, sop_class: str) -> tuple[Plane, .
     count = int(dataset.get("NumberOfFrames") or 1)
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if count != (len(groups) if groups else 1):
+        placed = len(groups) if groups else "none"
         raise UnreadableError(
-            f"{source}: its header counts {count} frames, but places {len(groups) if groups else 'none'} of them; export "
-            "the file again"
+            f"{source}: its header counts {count} frames, but places {placed} of them; export the file again"
         )
     return tuple(_plane(dataset, source, frame, *_frame_groups(dataset, frame)) for frame in range(count))
 
