@@ -126,7 +126,7 @@ class DeformityIndex:
     Attributes:
         series_instance_uid: Of the CT or the lateral films.
         index: The sum over the levels that were graded, a partial one where ``graded`` is less than ``levels``.
-        index_range: Sums of the lower and of the upper ends of the grades' ranges.
+        index_range: Sums of the lower and of the upper ends of the ranges, those of undecided levels too.
         graded: How many of the levels have a grade.
         levels: How many there are from T4 to L4: 13.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from phantoms_dicom import (
 )
 from vertecast import geometry
 from vertecast.dicom.ct import CtSeries, read_ct
-from vertecast.dicom.discover import UnreadablePath, find_studies
+from vertecast.dicom.discover import Catalogue, UnreadablePath, find_studies
 from vertecast.errors import GeometryError, UnreadableError, UnsupportedError
 
 OBLIQUE = geometry.rotation([0.3, -0.5, 0.8], 0.6)
@@ -374,9 +375,40 @@ def test_two_slice_steps_are_interpolated_and_called_so(tmp_path: Path) -> None:
     fine = grid(shape=(14, 11, 41), spacing_mm=(1.5, 2.0, 1.0))
     images = ct_slices(fine, (14, 11, 41))
     kept = [*range(0, 24, 2), *range(24, 41, 4)]
-    ct = read([images[k] for k in kept], tmp_path)
+    for k in kept:
+        images[k].SliceThickness = "2" if k < 24 else "4"
+    ct = read([images[k] for k in kept], tmp_path / "thick")
     assert any("slice steps vary from 2.00 to 4.00 mm" in warning for warning in ct.warnings)
     assert_in_place(ct)
+    for k in kept:
+        images[k].SliceThickness = "2"
+    with pytest.raises(GeometryError, match=r"2\.00 mm apart in one part of the series and 4\.00 mm in another"):
+        read([images[k] for k in kept], tmp_path / "thin")
+
+
+def test_a_tilted_gantry_may_state_the_step_of_the_table(tmp_path: Path) -> None:
+    images = ct_slices(grid(shear_mm=(0.0, 1.2, 0.0)))
+    for image in images:
+        image.SpacingBetweenSlices = f"{np.hypot(STEP, 1.2):.3f}"
+    assert_in_place(read(images, tmp_path))
+
+
+def test_a_reformat_that_kept_its_sources_step_is_read_with_a_word(tmp_path: Path) -> None:
+    images = ct_slices(grid())
+    for image in images:
+        image.SpacingBetweenSlices = "0.6"
+        image.ImageType = ["DERIVED", "SECONDARY", "MPR"]
+    ct = read(images, tmp_path)
+    assert any("SpacingBetweenSlices says 0.60 mm; the positions were taken" in warning for warning in ct.warnings)
+    assert_in_place(ct)
+
+
+def test_rows_of_a_detector_are_no_scans(tmp_path: Path) -> None:
+    images = ct_slices(grid(shape=(14, 11, 32)), (14, 11, 32))
+    for k, image in enumerate(images):
+        image.AcquisitionNumber = k % 4 + 1
+    ct = read(images, tmp_path)
+    assert ct.volume.shape[2] == 32
 
 
 def test_every_second_slice_gone_is_not_passed_over(tmp_path: Path) -> None:
@@ -498,6 +530,15 @@ def test_a_dose_page_with_the_uid_of_the_series_is_left_out(tmp_path: Path) -> N
         read_ct(dose)
 
 
+def test_scattered_slices_of_their_own_series_stay_apart(tmp_path: Path) -> None:
+    images = [ct_slices(grid(shape=(14, 11, 60)), (14, 11, 60))[k] for k in (0, 3, 11, 12, 20, 37, 38, 50, 59)]
+    for image in images[1:]:
+        image.StudyInstanceUID, image.FrameOfReferenceUID = images[0].StudyInstanceUID, images[0].FrameOfReferenceUID
+    for image in images:
+        image.SeriesInstanceUID = generate_uid()
+    assert len(found(save(images, tmp_path)).series) == 9
+
+
 def test_slices_that_are_series_of_their_own_make_one_scan(tmp_path: Path) -> None:
     images = ct_slices(grid())
     for image in images:
@@ -514,6 +555,9 @@ def test_an_issuer_of_the_id_in_some_files_makes_no_second_patient(tmp_path: Pat
         if n < 3:
             image.IssuerOfPatientID = "HERE"
     study = found(save(images, tmp_path / "one"))
+    with closing(Catalogue()) as catalogue:
+        assert list(catalogue.search([tmp_path / "one"])) == []
+        assert [entry.patient_key for entry in catalogue.entries()] == [study.patient_key]
     assert len(study.series) == 1
     assert study.patient_key
     images[0].IssuerOfPatientID = "THERE"

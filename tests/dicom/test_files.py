@@ -184,7 +184,7 @@ def test_a_metaimage_without_size_or_side_is_refused(tmp_path: Path, name: str, 
     path = save_itk(tmp_path / name, np.rint(TRUTH).astype(np.int16))
     head, rest = path.read_bytes().split(missing.encode(), 1)
     path.write_bytes(head + rest[rest.index(b"\n") + 1 :])
-    with pytest.raises(GeometryError, match="orientation in the patient"):
+    with pytest.raises(GeometryError, match="in the patient, so that nothing"):
         read(path)
 
 
@@ -194,5 +194,18 @@ def test_an_nrrd_without_a_space_is_refused(tmp_path: Path, sizes: str) -> None:
     head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: {counts}\n{sizes}encoding: raw\nendian: little\n\n"
     path = tmp_path / "x.nrrd"
     path.write_bytes(head.encode() + np.rint(TRUTH).astype("<i2").tobytes(order="F"))
-    with pytest.raises(GeometryError, match="orientation in the patient"):
+    with pytest.raises(GeometryError, match="in the patient, so that nothing"):
+        read(path)
+
+
+def test_a_qform_that_cannot_be_is_passed_over_beside_a_sform(tmp_path: Path) -> None:
+    path = save_nifti(tmp_path / "ct.nii", np.rint(TRUTH).astype(np.int16))
+    raw = bytearray(path.read_bytes())
+    raw[252:254] = np.array([1], "<i2").tobytes()  # qform_code
+    raw[256:268] = np.array([0.72, 0.72, 0.0], "<f4").tobytes()  # a quaternion longer than 1
+    path.write_bytes(bytes(raw))
+    assert_in_place(read(path))
+    raw[254:256] = np.array([0], "<i2").tobytes()  # sform_code
+    path.write_bytes(bytes(raw))
+    with pytest.raises(InputError, match="again"):
         read(path)

@@ -42,16 +42,7 @@ SPACINGS = [
         0.3,
         "detector",
     ),
-    ({"PixelSpacing": [0.3, 0.3], "ImagerPixelSpacing": [0.15, 0.15]}, 0.3, "detector"),
-    (
-        {
-            "PixelSpacing": [0.3, 0.3],
-            "ImagerPixelSpacing": [0.15, 0.15],
-            "EstimatedRadiographicMagnificationFactor": "1.5",
-        },
-        0.2,
-        "patient",
-    ),
+    ({"PixelSpacing": [0.3, 0.3], "ImagerPixelSpacing": [0.15, 0.15]}, 0.3, "unknown"),
     ({"NominalScannedPixelSpacing": [0.17, 0.17]}, 0.17, "detector"),
     ({"PixelSpacing": [0.2, 0.2]}, 0.2, "unknown"),
     ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.2, 0.2]}, 0.2, "detector"),

@@ -30,12 +30,14 @@ def test_each_reason_is_found(case, sound) -> None:
         pre_study="0", days=unknown, modality="ct", registration_error=unknown, levels=(), new_fractures=(fracture,)
     )
     cut = replace(sound.vertebrae[0], genant_grade=unknown)
+    undecided = replace(wedge, genant_grade=unknown, genant_grade_probability=(0.2, 0.1, 0.6, 0.1))
     expected = {
         "cement in or at the canal": replace(sound, leaks=(replace(leak, compartment=Compartment.CANAL),)),
         "distant cement": replace(sound, leaks=(replace(leak, compartment=Compartment.DISTANT),)),
         "new fracture": replace(sound, change=change),
         "Genant grade 3": replace(sound, vertebrae=(replace(wedge, genant_grade=3),)),
         "Genant grade 2": replace(case.report),
+        "Genant grade 2 possible": replace(sound, vertebrae=(undecided,)),
         "leak": replace(sound, leaks=(leak,)),
         "Genant grade 1": replace(sound, vertebrae=(replace(wedge, genant_grade=1),)),
         "not everything measured": replace(sound, vertebrae=(*sound.vertebrae, cut)),

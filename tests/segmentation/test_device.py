@@ -42,12 +42,17 @@ def test_what_a_gpu_gives_lies_on_the_processor() -> None:
 
 
 def test_outputs_come_back_whatever_their_number() -> None:
-    elsewhere = torch.device("meta")  # computes no values, but is not the processor
-    moved = on_device(Pair(), elsewhere)
-    with pytest.raises(NotImplementedError):  # the values that it never had cannot be copied back
-        moved(torch.ones(2), torch.ones(2))
     a, b = on_device(Pair(), torch.device("cpu"))(torch.ones(2), torch.ones(2))
     assert (a.tolist(), b.tolist()) == ([2.0, 2.0], [0.0, 0.0])
+
+
+def test_a_device_that_fails_gives_way_unless_it_was_asked_for() -> None:
+    broken = torch.device("meta")  # is not the processor, and what it computes cannot be copied back
+    with pytest.raises(NotImplementedError):
+        on_device(Pair(), broken)(torch.ones(2), torch.ones(2))
+    network = on_device(Pair(), broken, is_asked=False)
+    for _ in range(2):
+        assert network(torch.ones(2), torch.ones(2))[0].tolist() == [2.0, 2.0]
 
 
 def test_openvino_computes_on_the_processor() -> None:

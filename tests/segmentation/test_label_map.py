@@ -272,10 +272,16 @@ def test_a_map_beside_the_bone_is_refused() -> None:
 
 def test_levels_that_the_file_names_itself_are_taken() -> None:
     scheme = with_names(VERSE, {1: "L1", 2: "vertebrae_L2", 3: "Sacrum", 4: "aorta"})
-    assert scheme.levels == {1: "L1", 2: "L2"}
-    assert (scheme.sacrum, scheme.ignored) == ({3}, {4})
-    assert with_names(VERSE, {1: "Segment_1", 2: "T99"}) == VERSE
+    assert [scheme.levels.get(number) for number in (1, 2, 3, 4, 5)] == ["L1", "L2", None, None, "C5"]
+    assert 3 in scheme.sacrum
+    assert 4 in scheme.ignored
+    own = LabelScheme(levels={1: "L1"}, metal=frozenset({8}), cement=frozenset({9}))
+    named = with_names(own, {1: "T12", 8: "screws", 9: "cement"})
+    assert (named.levels, named.metal, named.cement, named.ignored) == ({1: "T12"}, {8}, {9}, frozenset())
+    assert with_names(VERSE, {1: "Segment_1", 2: "bone"}) == VERSE
     assert with_names(VERSE, {}) == VERSE
+    with pytest.raises(ConfigurationError, match="L3 fracture"):
+        with_names(VERSE, {1: "L2", 2: "L3 fracture"})
 
 
 def test_the_names_of_slicers_segmentations_are_read(tmp_path: Path) -> None:

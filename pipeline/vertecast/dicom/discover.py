@@ -37,6 +37,7 @@ from vertecast.dicom.study_files import (
     SeriesFiles,
     StudyFiles,
     is_projection,
+    patients_of,
     refusal,
     series_kind,
     study_of_headers,
@@ -220,7 +221,7 @@ class Catalogue:
         """The studies in the order in which they were found, then files that are no DICOM in the order of their
         paths."""
         for study, source, patients, patient, nobody, taken in self._database.execute(STUDIES):
-            key = patient if patients == 1 else ""
+            key = patient if patients == 1 else self._one_patient(study)
             yield Entry(
                 study_instance_uid=os.fsdecode(study),
                 source=self._sources[source],
@@ -229,6 +230,12 @@ class Catalogue:
                 taken=None if taken is None else datetime.fromisoformat(taken),
             )
         yield from self._file_entries()
+
+    def _one_patient(self, study: bytes) -> str:
+        """The patient of a study whose IDs differ: "" unless it is in their issuer alone."""
+        rows = self._database.execute("SELECT header FROM images WHERE study = ?", (study,))
+        found = patients_of([pickle.loads(zlib.decompress(packed)) for (packed,) in rows])
+        return found.pop() if len(found) == 1 else ""
 
     def _file_entries(self) -> Iterator[Entry]:
         """One study per volume or picture, named by its stem; files of the same name get their folder's in front."""

@@ -147,11 +147,17 @@ def _check_nifti_sizes(header: Any) -> None:
         GeometryError: they give another size of a voxel, or another side of the patient.
     """
     sizes = np.asarray(header.get_zooms()[:3], dtype=np.float64)
-    found = {
-        "sform": header.get_sform() if int(header["sform_code"]) else None,
-        "qform": header.get_qform() if int(header["qform_code"]) else None,
-    }
-    affines = {name: np.asarray(affine, dtype=np.float64) for name, affine in found.items() if affine is not None}
+    affines: dict[str, geometry.FloatArray] = {}
+    if int(header["sform_code"]):
+        affines["sform"] = np.asarray(header.get_sform(), dtype=np.float64)
+    if int(header["qform_code"]):
+        try:
+            affines["qform"] = np.asarray(header.get_qform(), dtype=np.float64)
+        except ValueError as error:  # its quaternion is longer than 1
+            if not affines:
+                raise GeometryError(
+                    "the NIfTI header has a damaged orientation (qform); write it again from the original images"
+                ) from error
     for name, affine in affines.items():
         own = np.linalg.norm(affine[:3, :3], axis=0)
         if np.any(np.abs(own - sizes) > SAME_SIZE * sizes):
@@ -184,11 +190,12 @@ def _require_itk_geometry(path: Path, image: Any) -> None:
         header, _, _ = start.partition(b"ElementDataFile")
         has_size = re.search(rb"^Element(Spacing|Size)\s*=", header, re.MULTILINE) is not None
         has_orientation = re.search(rb"^(TransformMatrix|Rotation|Orientation)\s*=", header, re.MULTILINE) is not None
-    if not (has_size and has_orientation):
-        missing = "neither the size of a voxel nor" if not has_size else "no"
+    there = {"size of a voxel": has_size, "orientation": has_orientation}
+    lacking = [name for name, is_there in there.items() if not is_there]
+    if lacking:
         raise GeometryError(
-            f"the header gives {missing} orientation in the patient, so that nothing can be measured; write it again "
-            "from the original images"
+            f"the header gives no {' and no '.join(lacking)} in the patient, so that nothing can be measured; write it "
+            "again from the original images"
         )
 
 

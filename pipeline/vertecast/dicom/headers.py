@@ -226,7 +226,8 @@ def _planes(dataset: Dataset, source: FileRef, sop_class: str) -> tuple[Plane, .
     if not dataset.get("Rows") or not dataset.get("Columns"):
         return ()
     # Some writers of cone-beam CT store frames with their functional groups under the class for single slices.
-    if sop_class not in MULTI_FRAME_CT and not dataset.get("PerFrameFunctionalGroupsSequence"):
+    is_mislabelled = sop_class == CT_IMAGE and bool(dataset.get("PerFrameFunctionalGroupsSequence"))
+    if sop_class not in MULTI_FRAME_CT and not is_mislabelled:
         return (_plane(dataset, source, 0, None, None),)
     count = int(dataset.get("NumberOfFrames") or 1)
     groups = dataset.get("PerFrameFunctionalGroupsSequence")

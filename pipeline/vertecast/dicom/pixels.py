@@ -114,10 +114,12 @@ def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[
             if padding is not None and not usable:
                 notes = ("the padding value of the header lies in the range of tissue and was ignored",)
             words = _native_words(dataset, plane.frame)
-            if words is not None:
+            if words is None:  # a decoder gives the value itself, wherever its bits lay
+                values = sample_bits(stored, dataset, high_bit=int(dataset.BitsStored) - 1)
+            else:
                 _check_bits(words, dataset, name)
-                stored = words.reshape(stored.shape)
-            padded |= _to_hu(sample_bits(stored, dataset), plane, padding if usable else None, target)
+                values = sample_bits(words.reshape(stored.shape), dataset)
+            padded |= _to_hu(values, plane, padding if usable else None, target)
     except PARSE_ERRORS as error:
         raise UnreadableError(
             f"{name} cannot be decoded ({cause(error)}): it is truncated, damaged or in an unknown compression; "
@@ -171,11 +173,17 @@ def _name_transfer_syntax(dataset: Dataset) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
 
 
-def sample_bits(stored: Stored, dataset: Dataset) -> Stored:
-    """The bits from HighBit down, BitsStored of them, with their sign: older writers put overlays in the others."""
+def sample_bits(stored: Stored, dataset: Dataset, *, high_bit: int | None = None) -> Stored:
+    """The bits from HighBit down, BitsStored of them, with their sign: older writers put overlays in the others.
+
+    Args:
+        stored: Pixel cells, any shape.
+        dataset: Their header.
+        high_bit: In place of the header's.
+    """
     width = stored.dtype.itemsize * 8
     bits = int(dataset.get("BitsStored") or dataset.BitsAllocated)
-    high = int(dataset.get("HighBit", bits - 1))
+    high = int(dataset.get("HighBit", bits - 1)) if high_bit is None else high_bit
     if stored.dtype.kind not in "iu" or not 0 < bits <= width or not bits - 1 <= high < width or bits == width:
         return stored
     shifted: Stored = np.right_shift(np.left_shift(stored, width - 1 - high), width - bits)

@@ -45,8 +45,9 @@ def spacing_of(header: FrameHeader) -> tuple[ProjectionSpacing | None, tuple[str
     if pixel is not None and calibration in CALIBRATIONS:
         return _spacing(pixel, "patient", f"PixelSpacing, {CALIBRATIONS[calibration]}"), tuple(notes)
     if pixel is not None and imager is not None and pixel[0] > (1 + EQUAL) * imager[0]:
-        notes.append("PixelSpacing is larger than ImagerPixelSpacing: the picture was made smaller, not calibrated")
-        return _at_detector(header, pixel, "PixelSpacing", notes), tuple(notes)
+        source = "PixelSpacing, larger than ImagerPixelSpacing: the picture was made smaller, in no known plane"
+        notes.append("PixelSpacing is larger than ImagerPixelSpacing, so it corrects no magnification: no mm are given")
+        return _spacing(pixel, "unknown", source), tuple(notes)
     if pixel is not None and imager is not None and not _are_equal(pixel, imager):
         source = "PixelSpacing, which differs from ImagerPixelSpacing: corrected or calibrated"
         return _spacing(pixel, "patient", source), tuple(notes)

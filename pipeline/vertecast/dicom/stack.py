@@ -97,8 +97,8 @@ def plan_stack(planes: Sequence[Plane]) -> Stack:
     order = np.argsort(along_mm, kind="stable")
     kept = [kept[index] for index in order]
     positions, along_mm = positions[order], along_mm[order]
-    _refuse_holes(positions, along_mm)
-    _check_step(kept, float(np.median(np.diff(along_mm))), warnings)
+    _refuse_holes(kept, positions, along_mm)
+    _check_steps(kept, positions, along_mm, warnings)
     lps_from_index, at_index = _grid(kept[0], positions, normal, along_mm, warnings)
     tilt_deg = geometry.angle_deg(normal, lps_from_index[:3, 2])
     return Stack(
@@ -176,7 +176,7 @@ def _one_per_place(planes: Sequence[Plane], warnings: list[str]) -> tuple[list[P
     """One plane for each place: the latest of repeated scans, or one of two that the reader must find equal."""
     planes, copies = _split_duplicates(planes, lambda plane: f"{plane.sop_instance_uid or plane.source} {plane.frame}")
     kept, duplicates = _split_duplicates(planes, lambda plane: "")
-    if duplicates or not _has_even_steps(kept) or _are_interleaved(planes):
+    if duplicates or not has_even_steps(kept) or _are_interleaved(planes):
         scan = _latest_scan(planes)
         if scan is not None:
             warnings.append(
@@ -211,13 +211,21 @@ def _split_duplicates(
 
 
 def _are_interleaved(planes: Sequence[Plane]) -> bool:
-    """Whether scans that each cover the whole place lie between each other, so that together their steps are even."""
+    """Whether scans that each cover the whole place lie between each other, so that together their steps are even.
+
+    The slices of each are thick enough for its own steps; where detector rows have numbers they are too thin.
+    """
     extent_mm = _extent_mm(planes)
     for key in (lambda plane: plane.acquisition, lambda plane: plane.temporal):
         scans: dict[str, list[Plane]] = defaultdict(list)
         for plane in planes:
             scans[key(plane)].append(plane)
-        if len(scans) > 1 and all(_extent_mm(scan) >= SAME_COVERAGE * extent_mm for scan in scans.values()):
+        if len(scans) > 1 and all(
+            _extent_mm(scan) >= SAME_COVERAGE * extent_mm
+            and has_even_steps(scan)
+            and _fills(scan[0], float(np.median(np.diff(_sorted_mm(scan)))))
+            for scan in scans.values()
+        ):
             return True
     return False
 
@@ -240,7 +248,7 @@ def _latest_scan(planes: Sequence[Plane]) -> list[Plane] | None:
             for name, scan in scans.items()
             if _extent_mm(scan) >= SAME_COVERAGE * extent_mm
             and not _split_duplicates(scan, lambda plane: "")[1]
-            and _has_even_steps(scan)
+            and has_even_steps(scan)
         ]
         if len(scans) > 1 and complete:
             return max(complete, key=lambda item: item[0])[1]
@@ -256,7 +264,7 @@ def _extent_mm(planes: Sequence[Plane]) -> float:
     return float(np.ptp(_sorted_mm(planes)))
 
 
-def _has_even_steps(planes: Sequence[Plane]) -> bool:
+def has_even_steps(planes: Sequence[Plane]) -> bool:
     """True when no step is much larger or smaller than the usual one."""
     steps = np.diff(_sorted_mm(planes))
     if not steps.size:
@@ -273,11 +281,18 @@ def _number_first(text: str) -> tuple[float, str]:
         return float("inf"), text
 
 
-def _refuse_holes(positions: geometry.FloatArray, along_mm: geometry.FloatArray) -> None:
+def _refuse_holes(planes: Sequence[Plane], positions: geometry.FloatArray, along_mm: geometry.FloatArray) -> None:
     """Raise `GeometryError` where slices are missing: a hole is never bridged, it would change a height."""
     steps = np.diff(along_mm)
     usual = float(np.median(steps))
-    holes = np.array([n for n in np.flatnonzero(steps > HOLE_RATIO * usual) if not _in_run(steps, int(n))], dtype=int)
+    wide = [int(n) for n in np.flatnonzero(steps > HOLE_RATIO * usual)]
+    holes = np.array([n for n in wide if not (_in_run(steps, n) and _fills(planes[n], steps[n]))], dtype=int)
+    runs = [n for n in holes if _in_run(steps, n)]
+    if runs:
+        raise GeometryError(
+            f"the slices lie {usual:.2f} mm apart in one part of the series and {steps[runs[0]]:.2f} mm in another, "
+            "which their thickness does not fill: slices are missing there; send the whole series again"
+        )
     if not holes.size:
         return
     missing = sum(max(1, round(float(steps[index]) / usual) - 1) for index in holes)
@@ -301,18 +316,40 @@ def _in_run(steps: geometry.FloatArray, at: int) -> bool:
     return high - low + 1 >= LEAST_RUN
 
 
-def _check_step(planes: Sequence[Plane], step_mm: float, warnings: list[str]) -> None:
-    """Compare the usual step with what the headers say of it.
+def _fills(plane: Plane, step_mm: float) -> bool:
+    """Whether a slice was reconstructed for such a step."""
+    stated = max(plane.thickness_mm or 0.0, plane.between_mm or 0.0)
+    return step_mm <= (1 + SAME_STEP) * stated + REGULAR_MM
+
+
+def _check_steps(
+    planes: Sequence[Plane], positions: geometry.FloatArray, along_mm: geometry.FloatArray, warnings: list[str]
+) -> None:
+    """Compare the steps with what the headers say of them.
 
     Raises:
-        GeometryError: SpacingBetweenSlices contradicts the positions: slices are missing, or the positions are wrong.
+        GeometryError: SpacingBetweenSlices of most slices contradicts the positions: slices are missing, or one is
+            wrong. In a reformat, which may keep what its source said, it is a warning.
     """
-    stated = [plane.between_mm for plane in planes if plane.between_mm is not None]
-    if stated and abs(float(np.median(stated)) - step_mm) > max(SAME_STEP * step_mm, REGULAR_MM):
-        raise GeometryError(
-            f"the positions of the slices lie {step_mm:.2f} mm apart, but SpacingBetweenSlices says "
-            f"{np.median(stated):.2f} mm: slices are missing or one of them is wrong; send the original series"
+    steps_mm = np.diff(along_mm)
+    # With a tilted gantry the table's step is longer than the distance of the planes; either may be stated.
+    ways_mm = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    off = [
+        all(
+            abs(between - step) > max(SAME_STEP * step, REGULAR_MM)
+            for steps in (steps_mm, ways_mm)
+            for step in steps[max(n - 1, 0) : n + 1]
         )
+        for n, between in enumerate(plane.between_mm for plane in planes)
+        if between is not None
+    ]
+    step_mm = float(np.median(steps_mm))
+    if off and np.mean(off) > 0.5:
+        stated = float(np.median([plane.between_mm for plane in planes if plane.between_mm is not None]))
+        text = f"the positions of the slices lie {step_mm:.2f} mm apart, but SpacingBetweenSlices says {stated:.2f} mm"
+        if "DERIVED" not in planes[0].image_type:
+            raise GeometryError(f"{text}: slices are missing or one of them is wrong; send the original series")
+        warnings.append(f"{text}; the positions were taken")
     thicknesses = [plane.thickness_mm for plane in planes if plane.thickness_mm is not None]
     if thicknesses and step_mm > (1 + SAME_STEP) * float(np.median(thicknesses)) + REGULAR_MM:
         warnings.append(

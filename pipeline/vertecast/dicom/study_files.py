@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from vertecast.dicom.headers import Header, Plane
 from vertecast.dicom.sources import FileRef
+from vertecast.dicom.stack import has_even_steps
 from vertecast.results import SeriesResult
 
 LEAST_JOINED: Final = 8
@@ -106,7 +107,7 @@ def study_of_headers(uid: str, headers: Sequence[Header], source: str) -> StudyF
         # A dose page or a report that carries the UID of the CT is a series of its own.
         by_series[header.series_instance_uid, header.sop_class_uid].append(header)
     series = _joined([_series(series_headers) for series_headers in by_series.values()])
-    patients = _patients(headers)
+    patients = patients_of(headers)
     rejected: tuple[SeriesResult, ...] = ()
     if len(patients) > 1:
         reason = f"{len(patients)} patient IDs share this StudyInstanceUID; correct the IDs or separate the files"
@@ -125,7 +126,7 @@ def study_of_headers(uid: str, headers: Sequence[Header], source: str) -> StudyF
     )
 
 
-def _patients(headers: Sequence[Header]) -> set[str]:
+def patients_of(headers: Sequence[Header]) -> set[str]:
     """Hashes of the patients; an archive that adds the ID's issuer to some of the objects makes no second one."""
     keys = {header.patient_key for header in headers} - {""}
     with_issuer = {header.patient_key for header in headers if header.has_issuer} - {""}
@@ -142,7 +143,7 @@ def _joined(series: Sequence[SeriesFiles]) -> tuple[SeriesFiles, ...]:
         alike[_kind_of_slice(one) if is_slice else number].append(one)
     joined = []
     for group in alike.values():
-        if len(group) < LEAST_JOINED or len({one.planes[0].position_mm for one in group}) < len(group):
+        if len(group) < LEAST_JOINED or not has_even_steps([one.planes[0] for one in group]):
             joined += group
             continue
         note = f"each of {len(group)} slices is a series of its own; they were read as one scan"

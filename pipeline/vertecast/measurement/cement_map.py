@@ -187,12 +187,13 @@ def find_cement(
     fraction = np.where(at_clip, np.where(depth > CLIP_EDGE_MM, 1.0, (1 + np.minimum(fraction, 1.0)) / 2), fraction)
     fraction = np.where((depth > TAIL_MM) & (crop.outside_mm <= 0), 1.0, fraction)
     treated = _treated(crop, visible)
-    bone_hu = cortex_hu(volume, segmentation, metal | (segmentation.cement_probability >= CEMENT_PROBABILITY))
+    bone_hu = None
+    if treated and not segmentation.levels:  # outlines that came with their levels were drawn, cement too
+        bone_hu = cortex_hu(volume, segmentation, metal | (segmentation.cement_probability >= CEMENT_PROBABILITY))
     doubtful = () if bone_hu is None else tuple(_no_denser(crop, visible, treated, bone_hu))
     treated = [n for n in treated if all(n != one.instance for one in doubtful)]
     if not treated:
         return CementSearch(doubtful=doubtful)
-    # A piece that lies in a body in doubt and in no treated one is not claimed either.
     visible = _believed(crop, visible, treated, [one.instance for one in doubtful])
     cement = _attribute(crop, fraction.astype(np.float32), visible, treated, (typical, tuple(notes)))
     return CementSearch(cement=cement, doubtful=doubtful)
@@ -315,7 +316,7 @@ def _no_denser(
     for n in treated:
         values = crop.hu[inside & (crop.nearest == n)]
         densest = float(np.percentile(values, DENSEST_PERCENTILE))
-        if densest <= bone_hu:
+        if densest < bone_hu:
             volume_ml = len(values) * geometry.voxel_volume_mm3(crop.lps_from_index) / 1000
             yield DenseStructure(instance=n, volume_ml=volume_ml, hu=densest, cortex_hu=bone_hu)
 
@@ -335,7 +336,8 @@ def _believed(
     elsewhere = (counted(inside & ~is_treated) > 0) & (counted(inside & is_treated) == 0)
     least = np.where(elsewhere, MIN_MARKED_INSIDE, MIN_MARKED_OUTSIDE)
     believed = counted(visible & crop.marked) >= least * counted(visible)
-    believed &= ~(elsewhere & (counted(inside & np.isin(crop.nearest, doubtful)) > 0))
+    beside_doubtful = counted(visible & np.isin(crop.nearest, doubtful)) > 0.5 * counted(visible)
+    believed &= ~(beside_doubtful & (counted(inside & is_treated) == 0))
     return np.asarray(visible & believed[pieces])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from vertecast.anatomy import CRANIAL_TO_CAUDAL, Level
 from vertecast.measurement.cement_change import CementMotion
-from vertecast.measurement.comparison import PLACES
+from vertecast.measurement.comparison import PLACES, genant_grade
 from vertecast.results import (
     ChangeFinding,
     LevelChange,
@@ -278,7 +278,7 @@ def _recollapse(height: Measured, wedge: Measured, kyphosis: Measured) -> bool |
 def _new_fractures(
     levels: Sequence[LevelChange], before: Mapping[str, VertebraFinding], after: Mapping[str, VertebraFinding]
 ) -> list[NewFracture]:
-    """Bodies without a grade before that fell since."""
+    """Bodies that were not called fractured before and fell since."""
     variants = {Level.T13.name, Level.L6.name} - {*before, *after}
     order = [level.name for level in CRANIAL_TO_CAUDAL if level.name not in variants]
     treated = {name for found in (before, after) for name, body in found.items() if body.treated}
@@ -287,15 +287,18 @@ def _new_fractures(
         fall = one.height_change
         if isinstance(fall, NotMeasured) or fall.value > -COLLAPSE_SHARE:
             continue
-        if one.level in treated or one.grade_before != 0 or isinstance(one.grade_after, NotMeasured):
+        was_graded = not isinstance(one.grade_before, NotMeasured) and one.grade_before > 0
+        if one.level in treated or was_graded or one.grade_after == 0:
             continue
-        if one.grade_after == 0:
-            continue
+        # Where today's grade is not decided, the body's own earlier height is the better reference.
+        grade = one.grade_after
+        if isinstance(grade, NotMeasured):
+            if isinstance(after[one.level].height_loss, NotMeasured):
+                continue
+            grade = max(genant_grade(-fall.value), 1)
         at = order.index(one.level)
         beside = {order[n] for n in (at - 1, at + 1) if 0 <= n < len(order)}
-        broken.append(
-            NewFracture(level=one.level, grade=one.grade_after, height_change=fall, adjacent=bool(beside & treated))
-        )
+        broken.append(NewFracture(level=one.level, grade=grade, height_change=fall, adjacent=bool(beside & treated)))
     return broken
 
 

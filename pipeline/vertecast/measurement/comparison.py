@@ -24,7 +24,7 @@ WHOLE_BODY_SHARE: Final = 2 / 3
 """Posterior loss of at least this share of the largest loss makes a deformity a crush: the whole body is lower."""
 
 DECIDED: Final = 0.8
-"""A grade is given where grade 2 and more, or 0 and 1, are at least this likely. A choice."""
+"""A grade is given where grade 2 and more, or 0 and 1, are likelier than this. A choice."""
 
 NEARNESS: Final = 4.0
 """A sound body counts e-fold less as reference for every four bodies that it is farther away. Fitted on 2,738 bodies of

@@ -27,19 +27,23 @@ def deformity_indices(vertebrae: Sequence[VertebraFinding]) -> tuple[DeformityIn
 
 
 def _of_series(series_instance_uid: str, vertebrae: Sequence[VertebraFinding]) -> DeformityIndex:
-    grades: dict[str, tuple[int, int, int]] = {}
+    grades: dict[str, int] = {}
+    spans: dict[str, tuple[int, int]] = {}
     for vertebra in vertebrae:
         grade, span = vertebra.genant_grade, vertebra.genant_grade_range
-        if vertebra.level not in LEVELS or isinstance(grade, NotMeasured):
+        if vertebra.level not in LEVELS:
             continue
-        low, high = (grade, grade) if isinstance(span, NotMeasured) else span
-        grades[vertebra.level] = max(grades.get(vertebra.level, (0, 0, 0)), (grade, low, high))
+        if not isinstance(grade, NotMeasured):
+            grades[vertebra.level] = max(grades.get(vertebra.level, 0), grade)
+            span = (grade, grade) if isinstance(span, NotMeasured) else span
+        if not isinstance(span, NotMeasured):
+            spans[vertebra.level] = max(spans.get(vertebra.level, (0, 0)), span)
     named = any(vertebra.level in Level.__members__ for vertebra in vertebrae)
     missing = None if grades else NO_GRADES if named else NO_LEVELS
-    total, low, high = (sum(values) for values in zip(*grades.values(), strict=True)) if grades else (0, 0, 0)
+    low, high = (sum(ends) for ends in zip(*spans.values(), strict=True)) if spans else (0, 0)
     return DeformityIndex(
         series_instance_uid=series_instance_uid,
-        index=missing or total,
+        index=missing or sum(grades.values()),
         index_range=missing or (low, high),
         graded=len(grades),
         levels=len(LEVELS),

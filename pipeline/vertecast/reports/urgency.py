@@ -12,7 +12,7 @@ from typing import Final
 from vertecast.anatomy import Compartment
 from vertecast.reports import wording
 from vertecast.reports.summary import StudyRun
-from vertecast.results import NotMeasured, StudyReport
+from vertecast.results import FRACTURED_GRADE, NotMeasured, StudyReport
 
 _Test = Callable[[StudyReport], bool]
 
@@ -42,6 +42,16 @@ def _grade_at_least(grade: int) -> _Test:
     return lambda report: (highest_grade(report) or 0) >= grade
 
 
+def _may_be_fractured(report: StudyReport) -> bool:
+    """A vertebra whose grade is not decided is likelier fractured than not."""
+    return any(
+        isinstance(v.genant_grade, NotMeasured)
+        and not isinstance(v.genant_grade_probability, NotMeasured)
+        and sum(v.genant_grade_probability[FRACTURED_GRADE:]) > 0.5
+        for v in report.vertebrae
+    )
+
+
 FAILED: Final = "failed"
 SKIPPED: Final = "nothing to analyse"
 SOUND: Final = "no finding"
@@ -53,6 +63,7 @@ _BEFORE_FAILURES: Final[dict[str, _Test]] = {
 _AFTER_FAILURES: Final[dict[str, _Test]] = {
     "Genant grade 3": _grade_at_least(3),
     "Genant grade 2": _grade_at_least(2),
+    "Genant grade 2 possible": _may_be_fractured,
     "leak": lambda report: bool(report.leaks),
     "Genant grade 1": _grade_at_least(1),
     "not everything measured": lambda report: bool(wording.open_points(report)) or not report.vertebrae,

@@ -112,7 +112,7 @@ class CtSegmenter:
             place = torch_device(device)
 
             def load(spec: NetworkSpec) -> Network:
-                return on_device(spec.load(), place)
+                return on_device(spec.load(), place, is_asked=device != "auto")
 
         closer = None
         if bundle.closer is not None:

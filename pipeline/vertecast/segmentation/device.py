@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vertecast.config import Device
 from vertecast.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import torch
@@ -30,14 +33,33 @@ def torch_device(asked: Device) -> torch.device:
     return torch.device("cpu")
 
 
-def on_device(network: Module, device: torch.device) -> Callable[..., Any]:
-    """A network that computes there, whatever device its input comes from; what it gives lies on the processor."""
+def on_device(network: Module, device: torch.device, *, is_asked: bool = True) -> Callable[..., Any]:
+    """A network that computes there, whatever device its input comes from; what it gives lies on the processor.
+
+    Args:
+        network: In evaluation mode.
+        device: Of `torch_device`.
+        is_asked: False: a device that is too small or too old for it gives way to the processor, for good.
+    """
     if device.type == "cpu":
         return network
-    moved = network.to(device)
+
+    def there(*inputs: torch.Tensor) -> Any:
+        outputs = network.to(device)(*(one.to(device) for one in inputs))
+        return tuple(one.cpu() for one in outputs) if isinstance(outputs, tuple) else outputs.cpu()
+
+    fails = False
 
     def forward(*inputs: torch.Tensor) -> Any:
-        outputs = moved(*(one.to(device) for one in inputs))
-        return tuple(one.cpu() for one in outputs) if isinstance(outputs, tuple) else outputs.cpu()
+        nonlocal fails
+        if not fails:
+            try:
+                return there(*inputs)
+            except RuntimeError as error:  # out of its memory, or no code for its kind
+                if is_asked:
+                    raise
+                fails = True
+                logger.warning("the GPU cannot compute this network (%s); it goes on without", type(error).__name__)
+        return network.cpu()(*inputs)
 
     return forward

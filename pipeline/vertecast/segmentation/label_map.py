@@ -38,6 +38,9 @@ DENSER_HU: Final = 30.0
 """A map that was drawn on this CT loses bone wherever it is moved. Moved by half a vertebra its bodies cover a disc and
 half of two bodies, some 50 HU less. A choice."""
 
+BRIGHT_HU: Final = 300.0
+"""Denser voxels count as this: cement, metal, vessels full of contrast medium and facets draw no map to them."""
+
 SAMPLED_VOXELS: Final = 20_000
 LEAST_INSIDE: Final = 0.7
 """Share of the sampled voxels that must lie in the image after a shift."""
@@ -107,20 +110,25 @@ def _require_on_bone(mask: Mask, scheme: LabelScheme, volume: Volume) -> None:
         return
     index_from_lps = geometry.inverse(volume.lps_from_index)
 
-    def mean_hu(shift_mm: npt.ArrayLike) -> float:
-        index = geometry.apply(index_from_lps, points + shift_mm)
+    def mean_hu(shift_mm: float) -> float | None:
+        index = geometry.apply(index_from_lps, points + [0.0, 0.0, shift_mm])
         inside = np.all((index >= 0) & (index <= np.array(volume.shape) - 1), axis=1)
         if inside.mean() < LEAST_INSIDE:
-            return -np.inf
+            return None
         values = ndimage.map_coordinates(volume.hu, index[inside].T, order=1, output=np.float32)
-        return float(values.mean())
+        return float(np.minimum(values, BRIGHT_HU).mean())
 
-    shifts = [sign * far * axis for far in SHIFTS_MM for axis in np.eye(3) for sign in (-1, 1)]
-    here, best = mean_hu(np.zeros(3)), max(shifts, key=mean_hu)
-    if mean_hu(best) > here + DENSER_HU:
+    here = mean_hu(0.0)
+    elsewhere = [
+        (found, far) for far in (*SHIFTS_MM, *(-far for far in SHIFTS_MM)) if (found := mean_hu(far)) is not None
+    ]
+    if here is None or not elsewhere:
+        return
+    best, far = max(elsewhere)
+    if best > here + DENSER_HU:
         raise UnsupportedError(
-            f"the vertebrae of the label map lie beside the bone: moved by about {np.abs(best).max():.0f} mm they "
-            f"would cover voxels that are {mean_hu(best) - here:.0f} HU denser; give the CT that it was drawn on"
+            f"the vertebrae of the label map lie beside the bone: moved by {abs(far):.0f} mm along the patient they "
+            f"would cover voxels that are {best - here:.0f} HU denser; give the CT that it was drawn on"
         )
 
 

@@ -101,20 +101,39 @@ def _vertecast() -> LabelScheme:
 
 
 def with_names(scheme: LabelScheme, names: Mapping[int, str]) -> LabelScheme:
-    """The scheme that the map itself names ("L1", "vertebrae_T12", "sacrum"); the given one where it names no level."""
+    """The scheme, its numbers overruled by what the map itself calls them: "L1", "vertebrae_T12", "sacrum".
+
+    A number of another name is no vertebra; what else the scheme says of it holds. Where the map names no level, it is
+    the given scheme.
+
+    Raises:
+        ConfigurationError: a name holds a level and more, so that it may mean something else.
+    """
     levels: dict[int, LevelName] = {}
-    sacrum, others = set(), set()
+    sacrum = set()
     for number, name in names.items():
-        found = re.fullmatch(r"(?:vertebra[e]?[\s_-]*)?([ctl]\d{1,2})", name.strip(), re.IGNORECASE)
+        found = re.fullmatch(r"(?:vertebrae?[\s_-]*)?([ctl]\d{1,2})", name.strip(), re.IGNORECASE)
         if found and found[1].upper() in Level.__members__:
             levels[number] = found[1].upper()
-        elif re.fullmatch(r"sacrum|(?:vertebra[e]?[\s_-]*)?s1", name.strip(), re.IGNORECASE):
+        elif re.fullmatch(r"sacrum|(?:vertebrae?[\s_-]*)?s1", name.strip(), re.IGNORECASE):
             sacrum.add(number)
-        else:
-            others.add(number)
+        elif re.search(r"(?<![a-z0-9])[ctl]\d{1,2}(?!\d)", name, re.IGNORECASE):
+            raise ConfigurationError(
+                f"the segment {name!r} of the label map is no plain level; call it L1, or give --labels"
+            )
     if not levels:
         return scheme
-    return LabelScheme(name="names of the file", levels=levels, sacrum=frozenset(sacrum), ignored=frozenset(others))
+    others = {number for number in names if number not in levels and number not in sacrum}
+    meaning = scheme.sacrum | scheme.cement | scheme.leaked_cement | scheme.metal | frozenset(scheme.posterior)
+    return scheme.model_copy(
+        update={
+            "name": f"{scheme.name}, names of the file",
+            "levels": {number: name for number, name in scheme.levels.items() if number not in names} | levels,
+            "posterior": {number: name for number, name in scheme.posterior.items() if number not in levels},
+            "sacrum": frozenset((scheme.sacrum - frozenset(levels)) | sacrum),
+            "ignored": scheme.ignored | (others - meaning),
+        }
+    )
 
 
 BUILT_IN: Final = {"verse": _verse, "totalsegmentator": _totalsegmentator, "vertecast": _vertecast}

@@ -76,7 +76,7 @@ class XraySegmenter:
             ConfigurationError: there is no such ``device``.
         """
         bundle = XrayBundle.open(folder)
-        return cls(bundle=bundle, net=on_device(bundle.load(), torch_device(device)))
+        return cls(bundle=bundle, net=on_device(bundle.load(), torch_device(device), is_asked=device != "auto"))
 
     def segment(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation:
         """Find the vertebral bodies and what belongs to them. A picture without a spine has no body and no view.

@@ -28,9 +28,9 @@ def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> Study
     """Measure one study on the best CT series that it holds.
 
     Input that cannot be analysed is no exception here: it is a series with the status "failed" or "skipped" and its
-    reason. A series that cannot be read, or whose sizes are nobody's, gives way to the next best.
-    Where no spine is in view, another reconstruction
-    of the same scan would show none either, so only series of another part of the patient are tried then.
+    reason. A series that cannot be read gives way to the next best. Where no spine is in view, or one whose sizes are
+    nobody's, another reconstruction of the same scan would show no better, so only series of another part of the
+    patient are tried then.
 
     Args:
         study: Files of one study.
@@ -60,7 +60,7 @@ def analyze_ct(study: StudyFiles, config: Config, segmenter: Segmenter) -> Study
         reason = implausible(result.report.vertebrae)
         if reason is not None:
             failed.append(refusal(best, reason, failed=True))
-            chosen, others = choose_ct_series(study)
+            chosen = further
             continue
         return replace(result, source=ct_source(best, ct))
     report = StudyReport(

@@ -44,6 +44,7 @@ def _loinc(value: str, meaning: str) -> Concept:
 
 
 def _own(value: str, meaning: str) -> Concept:
+    assert len(value) <= 16, value
     return Concept(value, PRIVATE_SCHEME, meaning)
 
 
@@ -127,7 +128,7 @@ DEFORMITY: Final = _own("Deformity", "Shape of deformity")
 GRADE: Final = _own("GenantGrade", "Genant grade")
 LOWEST_GRADE: Final = _own("LowestGrade", "Genant grade, lowest that is plausible")
 HIGHEST_GRADE: Final = _own("HighestGrade", "Genant grade, highest that is plausible")
-GRADE_PROBABILITIES: Final = tuple(_own(f"Grade{n}Probability", f"Probability of Genant grade {n}") for n in range(4))
+GRADE_PROBABILITIES: Final = tuple(_own(f"Grade{n}Chance", f"Probability of Genant grade {n}") for n in range(4))
 VOLUME: Final = _sct("118565006", "Volume")
 DENSITY: Final = _dcm("112181", "Mean Attenuation Coefficient")
 CLEFT: Final = _own("Cleft", "Intravertebral cleft")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,6 +43,7 @@ class Frame:
 class _SourcePlane:
     """An image, or a frame of one, and its place along the normal of the slices."""
 
+    series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
     frame_number: int | None
@@ -81,13 +83,14 @@ def place_in_patient(
         group.DerivationImageSequence = derivations[k]
         groups.append(group)
     result.PerFrameFunctionalGroupsSequence = groups
-    _refer_to_series(result, series, [plane for plane in sources.values() if plane is not None])
+    _refer_to_series(result, [plane for plane in sources.values() if plane is not None])
 
 
 def place_in_picture(result: Dataset, frames: Sequence[Frame], header: Dataset, frame_number: int | None) -> None:
     """Every frame on the pixels of a projection, which has no place in the patient."""
     result.PatientOrientation = header.get("PatientOrientation") or ""
     plane = _SourcePlane(
+        series_instance_uid=str(header.SeriesInstanceUID),
         sop_class_uid=str(header.SOPClassUID),
         sop_instance_uid=str(header.SOPInstanceUID),
         frame_number=frame_number,
@@ -103,7 +106,7 @@ def place_in_picture(result: Dataset, frames: Sequence[Frame], header: Dataset, 
         _add_dimensions(result, frames)
         groups = [_frame_group(frame) for frame in frames]
     result.PerFrameFunctionalGroupsSequence = groups
-    _refer_to_series(result, str(header.SeriesInstanceUID), [plane])
+    _refer_to_series(result, [plane])
 
 
 def _nearest_sources(
@@ -133,6 +136,7 @@ def _source_planes(header: Dataset, normal: geometry.FloatArray) -> Iterator[_So
         position = place.get("ImagePositionPatient")
         if position is not None:
             yield _SourcePlane(
+                series_instance_uid=str(header.SeriesInstanceUID),
                 sop_class_uid=str(header.SOPClassUID),
                 sop_instance_uid=str(header.SOPInstanceUID),
                 frame_number=None if group is None else number,
@@ -175,12 +179,15 @@ def _derivation(plane: _SourcePlane) -> Dataset:
     return _item(SourceImageSequence=[source], DerivationCodeSequence=[_code(Code("113076", "DCM", "Segmentation"))])
 
 
-def _refer_to_series(result: Dataset, series_instance_uid: str, planes: Sequence[_SourcePlane]) -> None:
-    """Common Instance Reference module."""
-    instances = {plane.sop_instance_uid: _reference(plane) for plane in planes}
-    if instances:
+def _refer_to_series(result: Dataset, planes: Sequence[_SourcePlane]) -> None:
+    """Common Instance Reference module; slices may have come as series of their own."""
+    by_series: dict[str, dict[str, Dataset]] = defaultdict(dict)
+    for plane in planes:
+        by_series[plane.series_instance_uid][plane.sop_instance_uid] = _reference(plane)
+    if by_series:
         result.ReferencedSeriesSequence = [
-            _item(SeriesInstanceUID=series_instance_uid, ReferencedInstanceSequence=list(instances.values()))
+            _item(SeriesInstanceUID=uid, ReferencedInstanceSequence=list(instances.values()))
+            for uid, instances in by_series.items()
         ]
 
 
