@@ -111,7 +111,7 @@ def _require_on_bone(mask: Mask, scheme: LabelScheme, volume: Volume) -> None:
     index_from_lps = geometry.inverse(volume.lps_from_index)
 
     def mean_hu(shift_mm: float) -> float | None:
-        index = geometry.apply(index_from_lps, points + [0.0, 0.0, shift_mm])
+        index = geometry.apply(index_from_lps, points + np.array([0.0, 0.0, shift_mm]))
         inside = np.all((index >= 0) & (index <= np.array(volume.shape) - 1), axis=1)
         if inside.mean() < LEAST_INSIDE:
             return None
