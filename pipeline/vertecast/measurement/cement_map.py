@@ -51,6 +51,10 @@ DENSEST_PERCENTILE: Final = 90.0
 """Of the densities of a body's cement; must exceed the cortex of the same patient's arches, or it may be bone itself:
 sclerotic rims and bridging spurs reach 1,300 HU, and so do those arches."""
 
+BATCH_SHARE: Final = 0.45
+"""Of the densest cement of a study: a body that holds less dense material beside it is sclerotic, untreated. A choice;
+cements of two operations may differ by as much as this."""
+
 MIN_PIECE_ML: Final = 0.03
 TAIL_MM: Final = 1.75
 """Partial volume is counted this far from the visible cement: beyond lies 1 % of a ball at a blur (SD) of 1 mm, and the
@@ -126,13 +130,13 @@ class DenseStructure:
         instance: Of the body, from 1.
         volume_ml: Of its bright voxels.
         hu: What its densest tenth exceeds.
-        cortex_hu: What the arches reach.
+        least_hu: What cement of this patient must exceed.
     """
 
     instance: int
     volume_ml: float
     hu: float
-    cortex_hu: float
+    least_hu: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,14 +315,16 @@ def _treated(crop: Crop, visible: npt.NDArray[np.bool_]) -> list[int]:
 def _no_denser(
     crop: Crop, visible: npt.NDArray[np.bool_], treated: Sequence[int], bone_hu: float
 ) -> Iterator[DenseStructure]:
-    """Of the bodies that would be treated, those whose cement is no denser than the patient's own cortex."""
+    """Of the bodies that would be treated, those whose cement is no denser than the patient's own cortex, or far less
+    dense than what another body certainly holds."""
     inside = visible & (crop.outside_mm <= 0)
-    for n in treated:
-        values = crop.hu[inside & (crop.nearest == n)]
-        densest = float(np.percentile(values, DENSEST_PERCENTILE))
-        if densest < bone_hu:
-            volume_ml = len(values) * geometry.voxel_volume_mm3(crop.lps_from_index) / 1000
-            yield DenseStructure(instance=n, volume_ml=volume_ml, hu=densest, cortex_hu=bone_hu)
+    values = {n: crop.hu[inside & (crop.nearest == n)] for n in treated}
+    densest = {n: float(np.percentile(own, DENSEST_PERCENTILE)) for n, own in values.items()}
+    least = max(bone_hu, BATCH_SHARE * max(densest.values(), default=0.0))
+    for n, hu in densest.items():
+        if hu < least:
+            volume_ml = len(values[n]) * geometry.voxel_volume_mm3(crop.lps_from_index) / 1000
+            yield DenseStructure(instance=n, volume_ml=volume_ml, hu=hu, least_hu=least)
 
 
 def _believed(

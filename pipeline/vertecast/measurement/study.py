@@ -158,7 +158,7 @@ def _height_maps(
 def _doubt(level: LevelAssignment, dense: DenseStructure) -> str:
     return (
         f"{level.name}: dense structure of {dense.volume_ml:.1f} mL, cement possible: it reaches {dense.hu:.0f} HU, "
-        f"and the patient's own bone {dense.cortex_hu:.0f} HU. It is not counted as cement."
+        f"cement of this patient would exceed {dense.least_hu:.0f} HU. It is not counted as cement."
     )
 
 

@@ -2,7 +2,9 @@
 
 Its voxels have half the edge of those of the maps. A voxel of the maps takes the mean of the eight within it, so that
 it holds the share that a structure covers: the 0.5 surface between voxels then lies where the finer outline does.
-Bodies are laid in one by one, so that two with a thin disc or none between them keep their surfaces.
+Bodies are laid in one by one, so that two with a thin disc or none between them keep their surfaces. Cement and metal
+stay as the first look saw them: on six simulated studies the closer one drew cement no better (Dice 0.87 against 0.89)
+and saw it in a sclerotic body.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ class CloserLook:
         Args:
             volume: The CT.
             lps_from_index: (4, 4) affine of the maps, LPS-aligned and isotropic.
-            maps: Structures, cement and metal are changed near the vertebrae; offsets are not.
+            maps: Structures are changed near the vertebrae; cement, metal and offsets are not.
             labels: Vertebra per voxel, 1, 2, ...; 0 none.
             centers_index: (n, 3) centres of these vertebrae in voxels of the maps.
 
@@ -74,7 +76,7 @@ class CloserLook:
             The new labels.
         """
         shape = labels.shape
-        total = np.zeros((len(Structure) + 2, *shape), dtype=np.float32)
+        total = np.zeros((len(Structure), *shape), dtype=np.float32)
         weight = np.zeros(shape, dtype=np.float32)
         own = {structure: _Own.nobody(shape) for structure in (Structure.BODY, Structure.POSTERIOR)}
         whole_blend = _blend(float(geometry.spacing_mm(lps_from_index)[0]))
@@ -89,11 +91,8 @@ class CloserLook:
         total[:, seen] /= weight[seen]
         trust = np.minimum(weight[seen], 1.0)
         body = own[Structure.BODY].share[seen]
-        for target, found in zip(
-            (*maps.structure, maps.cement, maps.metal),
-            (body if n == Structure.BODY else channel[seen] for n, channel in enumerate(total)),
-            strict=True,
-        ):
+        for n, (target, channel) in enumerate(zip(maps.structure, total, strict=True)):
+            found = body if n == Structure.BODY else channel[seen]
             target[seen] += trust * (found - target[seen])
         return _relabelled(maps.structure.argmax(axis=0), labels, own)
 
@@ -114,8 +113,7 @@ class CloserLook:
         first = geometry.apply(lps_from_index, start - 0.5 + 0.5 / FINER)
         fine = geometry.scaling_affine([step] * 3, first)
         said = Maps.of(self.network(resampled(volume, fine, LOOK_VOXELS)))
-        channels = np.concatenate([said.structure, said.cement[None], said.metal[None]])
-        part = np.stack([block_mean(channel, (FINER,) * 3) for channel in channels])
+        part = np.stack([block_mean(channel, (FINER,) * 3) for channel in said.structure])
         centers = (centers_index - start + 0.5) * FINER - 0.5
         shares = {}
         for structure, reach_mm in ((Structure.BODY, BODY_REACH_MM), (Structure.POSTERIOR, POSTERIOR_REACH_MM)):

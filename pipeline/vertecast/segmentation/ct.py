@@ -34,6 +34,9 @@ Network: TypeAlias = "Callable[[Tensor], Tensor]"
 COLUMN: Final = (Structure.BODY, Structure.POSTERIOR, Structure.CANAL, Structure.DISC)
 """What is located: together they are one piece where single bodies are seen badly at 4 mm, as in the upper chest."""
 
+FAR: Final = (Structure.RIB, Structure.SACRUM)
+"""What reaches far beyond a vertebra."""
+
 MARGIN_MM: Final = ((45.0, 45.0), (40.0, 45.0), (35.0, 35.0))
 """Room left around the located column (left-right, front-back, down-up): processes, rib heads, leaks, the sacrum."""
 
@@ -132,7 +135,8 @@ class CtSegmenter:
         outside = _outside(volume, hu, grid)
         maps.clear(outside)
         spacing = self.bundle.outliner.spacing_mm
-        structure = _settled(maps, hu, spacing)
+        add_same_batch(maps.cement, maps.metal, hu, spacing)
+        structure = _settled(maps)
         found = separate(structure, maps.offset_mm, spacing)
         _take_leaks_out(maps, structure, found.labels)
         edges = ndimage.binary_dilation(outside), _near_edge(volume, outside, grid, spacing)
@@ -145,9 +149,11 @@ class CtSegmenter:
         instances = found.only(kept)
         labels = instances.labels
         if self.closer is not None:
+            far, far_labels = structure, labels
             labels = self.closer.refine(volume, grid, maps, labels, instances.centers_index)
             maps.clear(outside)
-            structure = _settled(maps, hu, spacing)
+            structure = _settled(maps)
+            _keep_far(structure, labels, far, far_labels)
             _take_leaks_out(maps, structure, labels)
         return Segmentation(
             lps_from_index=grid,
@@ -254,14 +260,30 @@ class _Candidate:
     touches_border: bool
 
 
-def _settled(maps: Maps, hu: Array, spacing_mm: float) -> npt.NDArray[np.uint8]:
-    """`Structure` per voxel, once cement of one batch is cement, and what bodies enclose is body, in the maps too."""
-    add_same_batch(maps.cement, maps.metal, hu, spacing_mm)
+def _settled(maps: Maps) -> npt.NDArray[np.uint8]:
+    """`Structure` per voxel; what bodies enclose is body, in the maps too."""
     structure: npt.NDArray[np.uint8] = maps.structure.argmax(0).astype(np.uint8)
     holes = enclosed(structure)
     structure[holes] = Structure.BODY
     maps.structure[:, holes] = np.eye(len(Structure), dtype=np.float32)[:, [Structure.BODY]]
     return structure
+
+
+def _keep_far(
+    structure: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8],
+    far: npt.NDArray[np.uint8],
+    far_labels: npt.NDArray[np.uint8],
+) -> None:
+    """Ribs and sacrum as the first look saw them, in place: a closer look holds no more than their ends.
+
+    By their size levels are told.
+    """
+    is_far = np.isin(far, FAR)
+    lost = np.isin(structure, FAR) & ~is_far
+    structure[lost], labels[lost] = Structure.BACKGROUND, 0
+    kept = is_far & np.isin(structure, (Structure.BACKGROUND, Structure.POSTERIOR, *FAR))
+    structure[kept], labels[kept] = far[kept], far_labels[kept]
 
 
 def _take_leaks_out(maps: Maps, structure: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> None:
