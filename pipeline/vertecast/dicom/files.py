@@ -74,7 +74,7 @@ def read_label_map(path: Path) -> Mask:
     try:
         values, lps_from_index, slope, intercept = _read(path)
         if values.dtype.kind == "f" or slope != 1 or intercept != 0:
-            numbers = values * slope + intercept
+            numbers = values.astype(np.float64) * slope + intercept
             broken = int(np.count_nonzero(~(np.abs(numbers - np.rint(numbers)) < WHOLE)))
             if broken:
                 raise UnsupportedError(
@@ -92,7 +92,8 @@ def read_segment_names(path: Path) -> dict[int, str]:
         return {}
     import SimpleITK
 
-    reader: Any = SimpleITK.ImageFileReader()
+    library: Any = SimpleITK
+    reader = library.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()

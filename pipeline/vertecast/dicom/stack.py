@@ -216,10 +216,10 @@ def _are_interleaved(planes: Sequence[Plane]) -> bool:
     The slices of each are thick enough for its own steps; where detector rows have numbers they are too thin.
     """
     extent_mm = _extent_mm(planes)
-    for key in (lambda plane: plane.acquisition, lambda plane: plane.temporal):
+    for field in ("acquisition", "temporal"):
         scans: dict[str, list[Plane]] = defaultdict(list)
         for plane in planes:
-            scans[key(plane)].append(plane)
+            scans[getattr(plane, field)].append(plane)
         if len(scans) > 1 and all(
             _extent_mm(scan) >= SAME_COVERAGE * extent_mm
             and has_even_steps(scan)
