@@ -27,7 +27,7 @@ def test_expected_is_the_normal_shape_in_the_patients_size(case) -> None:
     assert normal is not None
     middle = median(shares) * normal
     (row,) = (row for row in plot.table.rows if row[0].text == "L1")
-    assert row[2].text == f"{0.94 * middle:.1f}–{1.06 * middle:.1f}"
+    assert row[2].text == f"{0.9 * middle:.1f}–{1.1 * middle:.1f}"
     assert "L1 anterior 15.5 mm" in plot.sentence
     assert "T12" not in plot.sentence
 
