@@ -25,6 +25,9 @@ ResultOut = TypeVar("ResultOut", covariant=True)
 
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
+LEAVING_S: Final = 5.0
+"""So long idle processes may take to leave by themselves."""
+
 GRACE_S: Final = 10.0
 """So long a process that is to end may tidy up before it is killed."""
 
@@ -169,7 +172,8 @@ class ProcessPool(Generic[Item, Result]):
 
     def close(self) -> None:
         """End every process."""
-        _end([*self._running, *self._idle])
+        _end(self._running)
+        _end(self._idle, leaving_s=LEAVING_S)
         self._running.clear()
         self._idle.clear()
         self._suspects.clear()
@@ -264,12 +268,19 @@ def run_in_processes(
         pool.close()
 
 
-def _end(workers: Iterable[_Worker]) -> None:
-    """End processes, with a moment to remove what they had begun to write."""
+def _end(workers: Iterable[_Worker], *, leaving_s: float = 0.0) -> None:
+    """End processes, with a moment to remove what they had begun to write.
+
+    Idle ones leave by themselves within ``leaving_s``; a signal in their last moments would be printed.
+    """
     workers = list(workers)
     for worker in workers:
         worker.pipe.close()
-        worker.process.terminate()
+    until = monotonic() + leaving_s
+    for worker in workers:
+        worker.process.join(max(0.0, until - monotonic()))
+        if worker.process.is_alive():
+            worker.process.terminate()
     until = monotonic() + GRACE_S
     for worker in workers:
         worker.process.join(max(0.0, until - monotonic()))

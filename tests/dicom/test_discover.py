@@ -315,3 +315,9 @@ def test_the_source_of_a_study_is_that_of_its_first_file(tmp_path: Path) -> None
         save(part, tmp_path / folder)
     studies, _ = split([tmp_path / "z", tmp_path / "a", tmp_path / "m"])
     assert [study.source for study in studies] == [str(tmp_path / "z")]
+
+
+def test_a_named_pipe_is_passed_over(tmp_path: Path) -> None:
+    save(small_ct(), tmp_path)
+    os.mkfifo(tmp_path / "pipe.dcm")
+    assert len(found(tmp_path).series[0].planes) == 9

@@ -10,7 +10,7 @@ import pytest
 from phantoms import vertebra_without_numbers
 from vertecast.anatomy import NORMAL_HEIGHTS_MM, RIM_INSET_FRACTION
 from vertecast.measurement.comparison import PLACES, length
-from vertecast.measurement.plausibility import implausible
+from vertecast.measurement.plausibility import implausible, unusual_size
 from vertecast.results import VertebraFinding
 from vertecast.simulation.population import sample_spine
 from vertecast.simulation.spine import Vertebra
@@ -43,11 +43,18 @@ def test_patients_are_plausible() -> None:
 @pytest.mark.parametrize(
     ("along", "across", "words"),
     [(1.5, 1.0, "times as high for their depth"), (1.0, 1.5, "slices or the pixel spacing"), (0.1, 0.1, "voxel"),
-     (1.6, 1.6, "voxel")],
+     (2.0, 2.0, "voxel")],
 )  # fmt: skip
 def test_wrong_sizes_of_voxels_are_not(along: float, across: float, words: str) -> None:
     found = [implausible(column(seed, along, across)) for seed in range(60)]
     assert sum(reason is not None and words in reason for reason in found) >= 50
+
+
+def test_a_small_person_is_measured_with_a_warning() -> None:
+    told = [unusual_size(column(seed, 0.72, 0.72)) for seed in range(40)]
+    assert [implausible(column(seed, 0.72, 0.72)) for seed in range(40)].count(None) >= 36
+    assert sum(text is not None and "if this is an adult" in text for text in told) >= 20
+    assert sum(unusual_size(column(seed)) is not None for seed in range(40)) == 0
 
 
 def test_too_few_bodies_tell_nothing() -> None:

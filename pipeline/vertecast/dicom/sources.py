@@ -183,7 +183,7 @@ def _list_folder(root: Path) -> Iterator[FileRef | UnreadablePath]:
                 continue
             if path.suffix.lower() == ".zip":
                 yield from _list_archive(path)
-            else:
+            elif not path.exists() or path.is_file():  # pipes and sockets would be waited for
                 yield FileRef(path)
     yield from problems
 

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from vertecast.anatomy import NORMAL_DEPTHS_MM, NORMAL_HEIGHTS_MM, RIM_INSET_FRACTION, Level
 from vertecast.results import NotMeasured, Quantity, VertebraFinding
+
+REFUSED_SIZE: Final = 1.5
+"""A column that is so many times larger, or smaller, than a mean adult's is refused; one less unusual is warned of:
+small people and children there are. A choice."""
 
 LEAST_BODIES: Final = 3
 """Intact vertebrae of known level that a patient's size and proportions are told from."""
@@ -33,8 +38,8 @@ def implausible(vertebrae: Sequence[VertebraFinding]) -> str | None:
     Args:
         vertebrae: Of one CT, measured.
     """
-    sizes = np.array([one for one in map(_relative_size, vertebrae) if one is not None]).reshape(-1, 2)
-    if len(sizes) < LEAST_BODIES:
+    sizes = _relative_sizes(vertebrae)
+    if sizes is None:
         return None
     height, depth = np.median(sizes, axis=0)
     proportion = float(np.median(sizes[:, 1] - sizes[:, 0]))
@@ -43,12 +48,28 @@ def implausible(vertebrae: Sequence[VertebraFinding]) -> str | None:
             f"the vertebral bodies are {np.exp(-proportion):.2f} times as high for their depth as a person's: the step "
             "between slices or the pixel spacing is wrong; give the original images"
         )
-    if abs(height) > FARTHEST_SD * SIZE_SD and abs(depth) > FARTHEST_SD * SIZE_SD:
-        return (
-            f"the vertebral bodies are {np.exp(height):.2f} times as high and {np.exp(depth):.2f} times as deep as a "
-            "mean person's: the size of a voxel or the levels are wrong, or this is no adult"
-        )
+    if min(abs(height), abs(depth)) > np.log(REFUSED_SIZE):
+        return f"{_size_text(sizes)}: the size of a voxel or the levels are wrong, or this is no adult"
     return None
+
+
+def unusual_size(vertebrae: Sequence[VertebraFinding]) -> str | None:
+    """A warning where a column is smaller or larger than adults are, but may be a person's; None else."""
+    sizes = _relative_sizes(vertebrae)
+    if sizes is None or np.abs(np.median(sizes, axis=0)).min() <= FARTHEST_SD * SIZE_SD:
+        return None
+    return f"{_size_text(sizes)}: if this is an adult, the size of a voxel or the levels may be wrong"
+
+
+def _relative_sizes(vertebrae: Sequence[VertebraFinding]) -> npt.NDArray[np.float64] | None:
+    """(n, 2) logarithms of heights and depths over the normal ones; None of too few bodies."""
+    sizes = [one for one in map(_relative_size, vertebrae) if one is not None]
+    return np.array(sizes) if len(sizes) >= LEAST_BODIES else None
+
+
+def _size_text(sizes: npt.NDArray[np.float64]) -> str:
+    height, depth = np.exp(np.median(sizes, axis=0))
+    return f"the vertebral bodies are {height:.2f} times as high and {depth:.2f} times as deep as a mean adult's"
 
 
 def _relative_size(vertebra: VertebraFinding) -> tuple[float, float] | None:

@@ -14,7 +14,7 @@ from vertecast.errors import InputError, UnsupportedError
 from vertecast.images import Segmentation
 from vertecast.measurement.deformity_index import deformity_indices
 from vertecast.measurement.levels import number_vertebrae
-from vertecast.measurement.plausibility import implausible
+from vertecast.measurement.plausibility import implausible, unusual_size
 from vertecast.measurement.study import THICK_SLICE_MM, measure_study
 from vertecast.reports.labels import label_map
 from vertecast.results import LevelAssignment, ModelUsed, SeriesResult, StudyReport
@@ -113,7 +113,12 @@ def _measure(
         leaks=measured.leaks,
         hardware=measured.hardware,
         limits=(*_limits(ct, levels), *measured.limits),
-        warnings=(*ct.warnings, *numbering.notes, *measured.warnings),
+        warnings=(
+            *ct.warnings,
+            *numbering.notes,
+            *measured.warnings,
+            *filter(None, [unusual_size(measured.vertebrae)]),
+        ),
     )
     labels = label_map(segmentation, levels, measured.cement_labels, ct.volume)
     return StudyResult(

@@ -15,7 +15,7 @@ from vertecast.errors import InputError
 from vertecast.images import Grid, Mask, Volume
 from vertecast.measurement.deformity_index import deformity_indices
 from vertecast.measurement.levels import number_vertebrae
-from vertecast.measurement.plausibility import implausible
+from vertecast.measurement.plausibility import implausible, unusual_size
 from vertecast.measurement.study import measure_study
 from vertecast.reports.labels import label_map
 from vertecast.results import ModelUsed, StudyReport
@@ -72,7 +72,7 @@ def analyze_label_map(study: StudyFiles, config: Config, segmenter: Segmenter) -
         deformity_indices=deformity_indices(measured.vertebrae),
         hardware=measured.hardware,
         limits=(NO_CT_LIMIT,),
-        warnings=(*numbering.notes, *measured.warnings),
+        warnings=(*numbering.notes, *measured.warnings, *filter(None, [unusual_size(measured.vertebrae)])),
     )
     reason = implausible(measured.vertebrae)
     if reason is not None:
