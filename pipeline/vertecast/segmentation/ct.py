@@ -70,8 +70,8 @@ LEAST_WHOLE_ML: Final = 1.5
 HEIGHT_DOUBT_MM: Final = 8.0
 HEIGHT_DOUBT_POWER: Final = 1.0
 """Error of a height (1 SD) = 8 mm x (1 - confidence): 0.4 mm at 0.95, 0.8 at 0.90, 1.2 at 0.85. Fitted on the 141
-heights of six held-out simulated studies with ct_spine 0.5.0, of whose intervals 96 % then held; fitted on three of
-them alone, 82 to 100 % of those of the other three did: six studies are few."""
+heights of six held-out simulated studies with ct_spine 0.5.0, of whose intervals 96 % then held (95 % with 0.6.0);
+fitted on three of them alone, 82 to 100 % of those of the other three did: six studies are few."""
 
 CORNER_SHARE: Final = 0.02
 """Share of a body near the edge that may be a corner of a tilted endplate, or a spur; a whole endplate is 0.05."""
