@@ -65,6 +65,15 @@ class PerfectNet(torch.nn.Module):
         return output, pose
 
 
+class ShortSighted(PerfectNet):
+    """Knows no body deeper than 120 pixels, as a network that never saw a spot film close up."""
+
+    def forward(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """As `PerfectNet`, and nothing where the bright columns are wider."""
+        widest = int((image[0, 0] > 0.5).sum(1).max())
+        return super().forward(image * float(widest <= 120), valid)
+
+
 def _film(*, boxes: int = 4) -> np.ndarray:
     picture = np.zeros((300, 280), dtype=np.float32)
     for row, column in BOXES[:boxes]:
@@ -80,6 +89,14 @@ def _segmenter(net: PerfectNet) -> XraySegmenter:
 
 def _radiograph(picture: np.ndarray, **more: object) -> Radiograph:
     return Radiograph(intensity=picture, valid=np.ones(picture.shape, dtype=bool), **more)  # type: ignore[arg-type]
+
+
+def test_a_spot_film_is_looked_at_from_farther_away() -> None:
+    near = np.kron(_film(boxes=2)[40:150, 130:240], np.ones((3, 3), dtype=np.float32))
+    found = _segmenter(ShortSighted()).segment(_radiograph(near))
+    assert (found.view, found.count) == ("lateral", 2)
+    depth = np.linalg.norm(found.points_px[:, 2] - found.points_px[:, 0], axis=1)
+    assert depth == pytest.approx(3 * DEPTH, rel=0.04)
 
 
 def test_points_lie_on_the_corners_and_have_their_names() -> None:

@@ -30,6 +30,10 @@ FIRST_SHORT_SIDE_PX: Final = 256
 """Least short side at first sight, the edge of a training picture: on a long, narrow film of the whole spine bodies
 would else be a dozen pixels high."""
 
+SPOT_SHARE: Final = 0.5
+"""Where nothing is found the picture is looked at once more, this much smaller: a spot film shows one or two levels, whose
+bodies are larger at first sight than any that the network knows."""
+
 LARGEST_LONG_SIDE_PX: Final = 1152
 WANTED_DEPTH_PX: Final = 36.0
 """Depth of a body in the picture that is measured on, in the middle of what the network was trained on."""
@@ -96,6 +100,10 @@ class XraySegmenter:
         if depth_px is not None:
             scale = min(WANTED_DEPTH_PX / depth_px, largest)
         seen, bodies = self._look(radiograph, (scale * aspect, scale), mirrored=depth_px is None)
+        if len(bodies) < LEAST_BODIES and depth_px is None:
+            smaller, found = self._look(radiograph, (SPOT_SHARE * scale * aspect, SPOT_SHARE * scale))
+            if len(found) > len(bodies):
+                seen, bodies, scale = smaller, found, SPOT_SHARE * scale
         if bodies and depth_px is None:
             depth = float(np.median([body.depth_px for body in bodies]))
             if not DEPTH_RANGE_PX[0] <= depth <= DEPTH_RANGE_PX[1]:

@@ -31,6 +31,10 @@ HARSH_RATE: Final = 0.15
 whole spine."""
 
 
+LETTER_PX: Final = (6.0, 48.0)
+"""Height of letters and numbers, log-uniform: from dates at the rim to leaden sides."""
+
+
 def expose(
     soft: Image, bone: Image, cement: Image, metal: Image, *, pixel_mm: float, rng: np.random.Generator
 ) -> Image:
@@ -172,7 +176,7 @@ def _letters(image: Image, rng: np.random.Generator) -> None:
     from PIL import ImageDraw
 
     text = "".join(rng.choice(list("LRABDEHKMNPSTX0123456789:/"), size=int(rng.integers(1, 9))))
-    size = int(rng.integers(8, 34))
+    size = round(np.exp(rng.uniform(*np.log(LETTER_PX))))
     picture = Picture.new("L", (size * (len(text) + 1), 2 * size))
     painter = ImageDraw.Draw(picture)
     painter.text((2, 2), text, fill=255, font_size=size)

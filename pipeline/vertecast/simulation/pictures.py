@@ -14,7 +14,7 @@ from vertecast.geometry import FloatArray
 from vertecast.images import View
 from vertecast.simulation.film import angiogram, clutter, collimate, develop, expose
 from vertecast.simulation.pool import Pool
-from vertecast.simulation.projected import FieldSettings, ProjectedPatient, draw_projections
+from vertecast.simulation.projected import BESIDE, BONE_PARTS, FieldSettings, ProjectedPatient, draw_projections
 from vertecast.simulation.projection import FloatImage
 
 CEMENT_MM: Final = 1.2
@@ -34,6 +34,15 @@ ANGIOGRAM_RATE_EMPTY: Final = 0.5
 
 BODY_DEPTH_PX: Final = (16.0, 64.0)
 """Depth of a body in the training picture, log-uniform; a long film has small bodies."""
+
+SPOT_RATE: Final = 0.12
+SPOT_DEPTH_PX: Final = (64.0, 120.0)
+"""Share of the pictures that are spot films, which show one or two levels, and the depth of their bodies."""
+
+BONE_SPREAD: Final = {"body": 0.3, "posterior": 0.5, "sacrum": 0.4, "beside": 0.6}
+BONE_FACTOR: Final = (0.25, 4.0)
+"""Each picture weighs the mineral of every bone by a factor of its own: 1 SD of its logarithm, and its bounds. An arch or
+a rib that crosses a body is then now faint, now as bright as cement, and only its form tells them apart."""
 
 SACRUM_RATE: Final = 0.3
 """Share of the pictures round the sacrum where it is in view: there things look like bodies and are none."""
@@ -104,12 +113,13 @@ def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: 
     source_from_picture = _framing(patient, rng, size)
     empty = rng.random() < EMPTY_RATE
 
-    parts = (patient.soft, patient.bone, patient.other_bone, patient.cement, patient.metal, patient.sacrum)
-    soft, bone, others, cement, metal, sacrum, inside = _warped(
-        [*parts, np.ones_like(parts[0])], source_from_picture, size
-    )
+    parts = [patient.soft, patient.cement, patient.metal, patient.sacrum, np.ones_like(patient.soft), *patient.bone]
+    soft, cement, metal, sacrum, inside, *minerals = _warped(parts, source_from_picture, size)
+    weights = np.clip(np.exp(rng.normal(0, [BONE_SPREAD[name] for name in BONE_PARTS])), *BONE_FACTOR)
     if empty:  # the spine goes, the soft tissue stays
-        bone, cement, metal = others * float(rng.random() < 0.5), cement * 0.0, metal * 0.0
+        weights *= np.eye(len(weights))[BESIDE] * float(rng.random() < 0.5)
+        cement, metal = cement * 0.0, metal * 0.0
+    bone = np.asarray(np.tensordot(weights.astype(np.float32), np.stack(minerals), 1))
     pixel = patient.camera.pixel_mm * float(np.sqrt(abs(np.linalg.det(source_from_picture[:2, :2]))))
     seen = inside > 0.5
     image = develop(expose(soft, bone, cement, metal, pixel_mm=pixel, rng=rng), seen, rng)
@@ -173,7 +183,8 @@ def _framing(patient: ProjectedPatient, rng: np.random.Generator, size: int) -> 
     inside = [body for body in patient.bodies if _is_inside(body.points_px.mean(axis=0), rows, columns)]
     depth = float(np.median([np.linalg.norm(b.points_px[2] - b.points_px[0]) for b in patient.bodies]))
     largest = LARGEST_BORDER * min(rows, columns) / size
-    scale = min(depth / np.exp(rng.uniform(*np.log(BODY_DEPTH_PX))), largest)
+    wanted = SPOT_DEPTH_PX if rng.random() < SPOT_RATE else BODY_DEPTH_PX
+    scale = min(depth / np.exp(rng.uniform(*np.log(wanted))), largest)
     focus = np.array([rows, columns])[::-1] / 2
     draw = rng.random()
     if draw < SACRUM_RATE and _is_inside(patient.sacral_endplate_px.mean(axis=0), rows, columns):

@@ -21,6 +21,17 @@ from vertecast.simulation.projection import Camera, FloatImage, camera, line_int
 from vertecast.simulation.silhouette import Silhouette, sacral_endplate_px, silhouettes
 from vertecast.simulation.tissue import Phantom, draw
 
+BONE_PARTS: Final[Mapping[str, tuple[Structure, ...]]] = {
+    "body": (Structure.BODY,),
+    "posterior": (Structure.POSTERIOR, Structure.CANAL, Structure.DISC),
+    "sacrum": (Structure.SACRUM,),
+    "beside": (Structure.BACKGROUND, Structure.RIB, Structure.OTHER_BONE),
+}
+"""Bones whose mineral is projected apart, so that every picture can weigh them anew; the last are no spine: ribs, hips,
+arms, plaques, contrast medium."""
+
+BESIDE: Final = list(BONE_PARTS).index("beside")
+
 SACRUM_MM: Final = 12.0
 """Length of ray in the sacrum from which on a pixel shows it."""
 
@@ -31,8 +42,8 @@ class ProjectedPatient:
 
     Attributes:
         camera: Where from.
-        soft, bone: What attenuates like water, and the excess of mineral.
-        other_bone: The share of ``bone`` that is no spine: ribs, hips, arms.
+        soft: What attenuates like water.
+        bone: (len(BONE_PARTS), rows, columns) the excess of mineral.
         cement, leaked, metal: Length of ray in all cement, in leaked cement, in metal.
         sacrum: Pixels that show the sacrum, bool.
         bodies: Every body, also those outside the picture, cranial first.
@@ -42,7 +53,6 @@ class ProjectedPatient:
     camera: Camera
     soft: FloatImage
     bone: FloatImage
-    other_bone: FloatImage
     cement: FloatImage
     leaked: FloatImage
     metal: FloatImage
@@ -56,27 +66,26 @@ def project_patient(
 ) -> list[ProjectedPatient]:
     """Look at a patient, treated or not, with each of the cameras."""
     attenuation = patient_attenuation(phantom)
-    beside_spine = np.isin(phantom.structure, (Structure.BACKGROUND, Structure.RIB, Structure.OTHER_BONE))
-    extra = [(phantom.structure == Structure.SACRUM).astype(np.float32), attenuation[1] * beside_spine]
+    parts = {"soft": attenuation[0], "sacrum_mm": (phantom.structure == Structure.SACRUM).astype(np.float32)}
+    parts |= {name: attenuation[1] * np.isin(phantom.structure, own) for name, own in BONE_PARTS.items()}
     if treatments:
-        extra += [cement_fraction(phantom, treatments), leak_fraction(phantom, treatments)]
+        parts |= {"cement": cement_fraction(phantom, treatments), "leaked": leak_fraction(phantom, treatments)}
     if hardware:
-        extra.append(metal_fraction(phantom, hardware))
-    parts = np.concatenate([attenuation, np.stack(extra)])
+        parts["metal"] = metal_fraction(phantom, hardware)
+    stack = np.stack(list(parts.values()))
     projections = []
     for view in views:
-        found = line_integrals(parts, phantom.lps_from_index, view)
+        found = dict(zip(parts, line_integrals(stack, phantom.lps_from_index, view), strict=True))
         nothing = np.zeros(view.shape, dtype=np.float32)
         projections.append(
             ProjectedPatient(
                 camera=view,
-                soft=found[0],
-                bone=found[1],
-                other_bone=found[3],
-                cement=found[4] if treatments else nothing,
-                leaked=found[5] if treatments else nothing,
-                metal=found[-1] if hardware else nothing,
-                sacrum=found[2] >= SACRUM_MM,
+                soft=found["soft"],
+                bone=np.stack([found[name] for name in BONE_PARTS]),
+                cement=found.get("cement", nothing),
+                leaked=found.get("leaked", nothing),
+                metal=found.get("metal", nothing),
+                sacrum=found["sacrum_mm"] >= SACRUM_MM,
                 bodies=silhouettes(phantom.spine, view),
                 sacral_endplate_px=sacral_endplate_px(phantom.spine, view),
             )
