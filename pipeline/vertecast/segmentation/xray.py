@@ -31,8 +31,8 @@ FIRST_SHORT_SIDE_PX: Final = 256
 would else be a dozen pixels high."""
 
 SPOT_SHARE: Final = 0.5
-"""Where nothing is found the picture is looked at once more, this much smaller: a spot film shows one or two levels, whose
-bodies are larger at first sight than any that the network knows."""
+"""Where nothing is found the picture is looked at once more, this much smaller: a spot film shows one or two levels,
+whose bodies are larger at first sight than any that the network knows."""
 
 LARGEST_LONG_SIDE_PX: Final = 1152
 WANTED_DEPTH_PX: Final = 36.0

@@ -105,6 +105,52 @@ def test_a_ct_gives_a_segmentation_its_pictures_and_the_report(ct_study) -> None
     assert entity_complaints([*sources, *objects]) == []
 
 
+def _findings_and_segments(folder: Path) -> tuple[dict[str, Dataset], dict[str, tuple[str, Dataset]]]:
+    """Measurement groups by their tracking UID, and segments with their object by theirs."""
+    [measurements] = [item for item in dcmread(folder / "sr.dcm").ContentSequence if _name(item) == "126010"]
+    groups = {
+        next(str(item.UID) for item in group.ContentSequence if _name(item) == "112040"): group
+        for group in measurements.ContentSequence
+    }
+    segments = {}
+    for path in sorted(folder.glob("seg_*.dcm")):
+        segmentation = dcmread(path)
+        segments |= {str(one.TrackingUID): (segmentation.SOPInstanceUID, one) for one in segmentation.SegmentSequence}
+    return groups, segments
+
+
+def _name(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeValue)
+
+
+def _named_segments(group: Dataset) -> list[tuple[str, int]]:
+    references = [item.ReferencedSOPSequence[0] for item in group.ContentSequence if _name(item) == "121191"]
+    return [(reference.ReferencedSOPInstanceUID, reference.ReferencedSegmentNumber) for reference in references]
+
+
+def test_a_finding_and_its_segment_share_their_tracking_uid(ct_study) -> None:
+    _, result, objects = ct_study
+    groups, segments = _findings_and_segments(objects[0].parent)
+    assert len(result.report.vertebrae) >= 2
+    for uid, (sop_instance_uid, segment) in segments.items():
+        assert _named_segments(groups[uid]) == [(sop_instance_uid, segment.SegmentNumber)]
+        [source] = [item for item in groups[uid].ContentSequence if _name(item) == "121232"]
+        assert result.report.series[0].series_instance_uid == source.UID
+        assert segment.TrackingID == groups[uid].ContentSequence[0].TextValue
+    assert {segment.TrackingID for _, segment in segments.values()} >= {
+        f"{vertebra.level} vertebral body" for vertebra in result.report.vertebrae
+    }
+    for uid in groups.keys() - segments.keys():
+        assert _named_segments(groups[uid]) == [], "what is shown by no segment names none"
+    evidence = dcmread(objects[0].parent / "sr.dcm").CurrentRequestedProcedureEvidenceSequence[0]
+    named = {
+        one.ReferencedSOPInstanceUID
+        for series in evidence.ReferencedSeriesSequence
+        for one in series.ReferencedSOPSequence
+    }
+    assert {sop_instance_uid for sop_instance_uid, _ in segments.values()} <= named
+
+
 def test_pictures_and_report_come_back_as_they_were(ct_study) -> None:
     _, _, objects = ct_study
     folder = objects[0].parent

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -61,8 +62,11 @@ class Sections(Shape):
     many: bool = True
 
     def encode(self, value: Any, context: Context) -> list[ContentItem]:
-        parts = value if self.many else [value] if value is not None else []
-        return [self.section(part, number, context) for number, part in enumerate(parts, start=1)]
+        return [self.section(part, number, context) for number, part in self.numbered(value)]
+
+    def numbered(self, value: Any) -> Iterator[tuple[int, Any]]:
+        """Each result with its number from 1."""
+        return enumerate(value if self.many else [value] if value is not None else [], start=1)
 
     def decode(self, group: Items) -> Any:
         found = [self.record.decode(items.children_of(item)) for item in self.found(group)]
@@ -91,11 +95,20 @@ class Groups(Sections):
         content = self.record.encode(value, context)
         if self.outline is not None:
             content += outline_items(self.outline, value, context.source)
+        if uid in context.source.segments:
+            content += items.segment_items(context.source.segments[uid])
         [group] = measurement_group(self.concept, tracking, content)
         return cast(ContentItem, group)
 
+    def numbered(self, value: Any) -> Iterator[tuple[int, Any]]:
+        """Each result with its number from 1 among those of its label: one result more does not rename the others."""
+        counts: Counter[str] = Counter()
+        for _, result in Sections.numbered(self, value):
+            counts[self.label(result)] += 1
+            yield counts[self.label(result)], result
+
     def tracking_parts(self, value: Any, number: int, owner: Any) -> tuple[str, ...]:
-        """What names the ``number``-th result of ``owner`` for `result_uid`, the same in every run and every format."""
+        """What names the ``number``-th result of its label for `result_uid`, the same in every run and every format."""
         return (self.concept.value, *_parents(owner), self.label(value), str(number))
 
     def found(self, group: Items) -> list[Dataset]:

@@ -15,8 +15,11 @@ from highdicom.sr import (
     ContentSequence,
     ImageContentItem,
     NumContentItem,
+    ReferencedSegment,
     Scoord3DContentItem,
     ScoordContentItem,
+    SourceImageForSegmentation,
+    SourceSeriesForSegmentation,
     TextContentItem,
     UIDRefContentItem,
 )
@@ -27,7 +30,7 @@ from vertecast.geometry import FloatArray
 from vertecast.reports.dicom import codes
 from vertecast.reports.dicom.codes import Concept
 from vertecast.reports.dicom.identity import is_uid
-from vertecast.reports.dicom.source import SourceImage
+from vertecast.reports.dicom.source import SegmentReference, SourceImage
 from vertecast.results import Measured, NotMeasured, PixelPoint, Point, Quantity
 
 Items: TypeAlias = Sequence[Dataset]
@@ -67,6 +70,16 @@ def uid_item(concept: Concept, uid: str) -> ContentItem:
 def code_item(concept: Concept, value: Concept, relationship: str = CONTAINS) -> ContentItem:
     """A qualitative evaluation."""
     return CodeContentItem(coded(concept), coded(value), relationship)
+
+
+def segment_items(segment: SegmentReference) -> list[ContentItem]:
+    """The segment that shows a finding and what was segmented (PS3.16 TID 1411)."""
+    image = segment.source_image
+    source: dict[str, Any] = {"source_series": SourceSeriesForSegmentation(segment.source_series_instance_uid)}
+    if image is not None:
+        frames = [segment.source_frame] if segment.source_frame is not None else None
+        source = {"source_images": [SourceImageForSegmentation(image.sop_class_uid, image.sop_instance_uid, frames)]}
+    return list(ReferencedSegment(segment.sop_class_uid, segment.sop_instance_uid, segment.number, **source))
 
 
 def number_item(concept: Concept, value: float, unit: str, relationship: str = CONTAINS) -> ContentItem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from pydicom import Dataset
@@ -13,8 +14,9 @@ from vertecast.reports.dicom.capture import build_capture
 from vertecast.reports.dicom.identity import can_take_results
 from vertecast.reports.dicom.pdf import build_pdf
 from vertecast.reports.dicom.seg import build_segmentation
-from vertecast.reports.dicom.source import source_study
+from vertecast.reports.dicom.source import SegmentReference, source_study
 from vertecast.reports.dicom.sr import structured_report
+from vertecast.reports.dicom.tracking import segment_references, tracked_findings
 from vertecast.reports.pictures import Pictures
 from vertecast.reports.printing import PrintedReport
 from vertecast.results import StudyReport
@@ -71,14 +73,20 @@ def _objects(
     is_whole: bool,
 ) -> Iterator[tuple[str, Dataset]]:
     """The objects as they are made now."""
-    if headers and is_whole:
-        yield "sr.dcm", structured_report(report, source_study(headers))
-    for number, (image, found) in enumerate(headers, start=1):
-        segmentation = build_segmentation(image, found, number, options.segmentation)
-        if segmentation is not None:
-            yield f"seg_{number}.dcm", segmentation
     if not headers:
         return
+    findings = list(tracked_findings(report))
+    source = source_study(headers)
+    segments: dict[str, SegmentReference] = {}
+    for number, (image, found) in enumerate(headers, start=1):
+        segmentation = build_segmentation(image, found, number, options.segmentation, findings)
+        if segmentation is not None:
+            is_film = image.lps_from_index is None
+            film = (str(found[0].SOPInstanceUID), image.source.frame_number or 1) if is_film else None
+            segments |= segment_references(segmentation, findings, source, film)
+            yield f"seg_{number}.dcm", segmentation
+    if is_whole:
+        yield "sr.dcm", structured_report(report, replace(source, segments=segments))
     first = headers[0][1][0]
     for number, (name, picture) in enumerate(shown.items(), start=1):
         burned_in = _burned_in(headers) if name.startswith(FILM_PICTURES) else "NO"

@@ -31,6 +31,7 @@ from vertecast.reports.dicom.identity import (
 )
 from vertecast.reports.dicom.seg_places import Frame, place_in_patient, place_in_picture
 from vertecast.reports.dicom.structures import COLOURS, Segment, find_segments
+from vertecast.reports.dicom.tracking import Tracked, findings_shown
 
 LABEL_MAP_SEGMENTATION_STORAGE: Final = UID("1.2.840.10008.5.1.4.1.1.66.7")
 """Of DICOM 2024c (supplement 243); pydicom has no name for it yet."""
@@ -40,18 +41,24 @@ LOSSY_KEYWORDS: Final = ("LossyImageCompression", "LossyImageCompressionRatio", 
 
 
 def build_segmentation(
-    image: MeasuredImage, headers: Sequence[Dataset], number: int, kind: SegmentationType = "binary"
+    image: MeasuredImage,
+    headers: Sequence[Dataset],
+    number: int,
+    kind: SegmentationType = "binary",
+    findings: Sequence[Tracked] = (),
 ) -> Dataset | None:
     """One object with all structures of an image.
 
-    A segment keeps its `tracking_uid` from run to run. In a BINARY one bodies hold the cement that lies in them, so
-    segments overlap; in a LABELMAP metal lies over leaks, leaks over cement, cement over bodies.
+    A segment carries the tracking UID of its finding, and keeps it from run to run. In a BINARY one bodies hold the
+    cement that lies in them, so segments overlap; in a LABELMAP metal lies over leaks, leaks over cement, cement over
+    bodies.
 
     Args:
         image: What was measured, with its structures.
         headers: Data sets of its DICOM images.
         number: Of the object in its series, from 1.
         kind: "binary" or "labelmap".
+        findings: What the report says, for the tracking UIDs; those of other images are passed over.
 
     Returns:
         The object, or None where nothing was found.
@@ -76,7 +83,9 @@ def build_segmentation(
         of=image.series_instance_uid,
         instance=(number, digest(source, *(segment.label for segment in segments), pixels)),
     )
-    _describe(result, segments, headers[0], is_label_map=is_label_map)
+    shown = findings_shown(findings, segments, image, str(headers[0].SOPInstanceUID))
+    trackings = [_tracking(segment, shown.get(n), headers[0]) for n, segment in enumerate(segments)]
+    _describe(result, segments, trackings, headers[0], is_label_map=is_label_map)
     _add_pixels(result, pixels, bits=frames[0].pixels.itemsize * 8 if is_label_map else 1)
     result.Rows, result.Columns, result.NumberOfFrames = shape[1], shape[0], len(frames)
     if image.lps_from_index is None:
@@ -86,9 +95,12 @@ def build_segmentation(
     return result
 
 
-def tracking_uid(study_instance_uid: str, series_instance_uid: str, segment: Segment) -> str:
-    """Names a structure of an image, the same in every result and every run."""
-    return result_uid(study_instance_uid, "tracking", series_instance_uid, segment.label)
+def _tracking(segment: Segment, finding: Tracked | None, header: Dataset) -> tuple[str, str]:
+    """Identifier and UID of the finding that a segment shows; of what no finding speaks, those of its own."""
+    if finding is not None:
+        return finding.identifier, finding.uid
+    series = str(header.SeriesInstanceUID)
+    return segment.label, result_uid(str(header.StudyInstanceUID), "tracking", series, segment.label)
 
 
 def _frames(segments: Sequence[Segment]) -> Iterator[Frame]:
@@ -142,7 +154,14 @@ def _packed(frames: Sequence[Frame], *, rows: int, columns: int) -> bytes:
     return stream + b"\0" * (len(stream) % 2)
 
 
-def _describe(result: Dataset, segments: Sequence[Segment], header: Dataset, *, is_label_map: bool) -> None:
+def _describe(
+    result: Dataset,
+    segments: Sequence[Segment],
+    trackings: Sequence[tuple[str, str]],
+    header: Dataset,
+    *,
+    is_label_map: bool,
+) -> None:
     """Segmentation Image and General Image module, and what the segments are."""
     result.ImageType = ["DERIVED", "PRIMARY"]
     result.ContentLabel = "VERTEBRAE"
@@ -164,11 +183,11 @@ def _describe(result: Dataset, segments: Sequence[Segment], header: Dataset, *, 
             segmented_property_type=segment.property_type,
             algorithm_type="AUTOMATIC",
             algorithm_identification=algorithm,
-            tracking_uid=tracking_uid(str(header.StudyInstanceUID), str(header.SeriesInstanceUID), segment),
-            tracking_id=segment.label,
+            tracking_uid=uid,
+            tracking_id=identifier,
             display_color=CIELabColor.from_string(COLOURS[segment.kind]),
         )
-        for number, segment in enumerate(segments, start=1)
+        for number, (segment, (identifier, uid)) in enumerate(zip(segments, trackings, strict=True), start=1)
     ]
     if is_label_map:
         result.PixelPaddingValue = BACKGROUND

@@ -27,6 +27,26 @@ class SourceImage:
     is_multi_frame: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentReference:
+    """A segment that shows a finding.
+
+    Attributes:
+        sop_class_uid, sop_instance_uid, series_instance_uid: Of the segmentation.
+        number: Of the segment in it.
+        source_series_instance_uid: Of the image that was segmented.
+        source_image, source_frame: That image, where it is a projection.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    number: int
+    source_series_instance_uid: str
+    source_image: SourceImage | None = None
+    source_frame: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SourceStudy:
     """The study that the results go back into.
@@ -35,11 +55,13 @@ class SourceStudy:
         header: Data set of one of its images, without pixels: patient and study modules are copied from it.
         images: The images of the series that were analysed.
         pieces: What was found on each frame of the projections, by SOP Instance UID and frame number (from 1).
+        segments: The segments of the study's segmentations that show a finding, by its tracking UID.
     """
 
     header: Dataset
     images: tuple[SourceImage, ...]
     pieces: Mapping[tuple[str, int], tuple[Piece, ...]] = field(default_factory=dict)
+    segments: Mapping[str, SegmentReference] = field(default_factory=dict)
 
     def image(self, sop_instance_uid: str) -> SourceImage | None:
         """The image of that UID."""

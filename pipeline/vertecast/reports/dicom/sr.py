@@ -36,7 +36,7 @@ from vertecast.reports.dicom import codes, items, records
 from vertecast.reports.dicom.group_shapes import measurement_group
 from vertecast.reports.dicom.identity import MANUFACTURER, SERIES, digest, private_scheme, result_uid
 from vertecast.reports.dicom.shapes import Context, Shape
-from vertecast.reports.dicom.source import SourceStudy
+from vertecast.reports.dicom.source import SegmentReference, SourceStudy
 from vertecast.reports.document import DISCLAIMER, to_document
 from vertecast.results import StudyReport
 
@@ -83,7 +83,7 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
         content=content,
         series_instance_uid=result_uid(uid, "sr"),
         series_number=number,
-        sop_instance_uid=result_uid(uid, "sr", _digest(report), *_outlined(source)),
+        sop_instance_uid=result_uid(uid, "sr", _digest(report), *_outlined(source), *sorted(_segmentations(source))),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=OWN_MODEL_NAME,
@@ -145,7 +145,7 @@ def _overview(report: StudyReport, context: Context) -> MeasurementsAndQualitati
 
 
 def _evidence(source: SourceStudy) -> list[Dataset]:
-    """Every image that was measured; the first one carries the header."""
+    """Every image that was measured, and every segmentation that is named; the first image carries the header."""
     evidence: list[Dataset] = []
     for image in source.images:
         instance = Dataset() if evidence else copy(source.header)
@@ -154,4 +154,16 @@ def _evidence(source: SourceStudy) -> list[Dataset]:
         instance.SOPInstanceUID = image.sop_instance_uid
         instance.SOPClassUID = image.sop_class_uid
         evidence.append(instance)
+    for segment in _segmentations(source).values():
+        instance = Dataset()
+        instance.StudyInstanceUID = source.header.StudyInstanceUID
+        instance.SeriesInstanceUID = segment.series_instance_uid
+        instance.SOPInstanceUID = segment.sop_instance_uid
+        instance.SOPClassUID = segment.sop_class_uid
+        evidence.append(instance)
     return evidence
+
+
+def _segmentations(source: SourceStudy) -> dict[str, SegmentReference]:
+    """A segment of each segmentation, by its SOP Instance UID."""
+    return {segment.sop_instance_uid: segment for segment in source.segments.values()}

@@ -75,8 +75,7 @@ def study_findings(report: StudyReport, common: Element) -> Iterator[Written]:
 
 
 def _sections(shape: Sections, value: Any, owner: Any, study: str, common: Element) -> Iterator[Written]:
-    results = value if shape.many else [value] if value is not None else []
-    for number, result in enumerate(results, start=1):
+    for number, result in shape.numbered(value):
         if isinstance(shape, Groups):
             parts, label = shape.tracking_parts(result, number, owner), shape.label(result)
         else:
