@@ -86,6 +86,22 @@ def test_the_run_is_summed_up(finished: tuple[Path, Path]) -> None:
     assert not list(out.rglob("*.partial"))
 
 
+def test_two_runs_never_write_into_one_folder(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    inputs, out = finished
+    copy = copied(out, tmp_path)
+    refused: list[str] = []
+
+    def start_another(*_: object) -> None:
+        with pytest.raises(OutputError, match="another run is writing") as caught:
+            run([inputs / "a.nii.gz"], copy, NEVER)
+        refused.append(str(caught.value))
+
+    run([inputs / "a.nii.gz"], copy, NEVER, listener=start_another)
+    assert len(refused) == 1
+    run([inputs / "a.nii.gz"], copy, NEVER)
+    assert not (copy / ".run.lock").exists()
+
+
 def test_a_second_run_takes_over_what_is_done(finished: tuple[Path, Path], tmp_path: Path) -> None:
     inputs, out = finished
     copy = copied(out, tmp_path)

@@ -29,6 +29,8 @@ from vertecast.workers import InProcess, Pool, ProcessPool
 NAMES_A_FILE: Final[Any] = {"segmentation": {"label_map", "labels"}, "output": {"key"}}
 """Options that are left out of run.json where they name a file: its name may be a patient's."""
 
+LOCK_NAME: Final = ".run.lock"
+
 UNREAD_PATH: Final = "a path that could not be read"
 """In run.json of a de-identified run, where the name of a file may be a patient's."""
 
@@ -79,8 +81,8 @@ def run_batch(
     Raises:
         ConfigurationError: a label map was given for more than one study, fewer than two are to be compared, or the key
             of a de-identified run cannot be read or made.
-        OutputError: the folder cannot be made, the summary cannot be written, or there is no room for the list of
-            files.
+        OutputError: the folder cannot be made, another run is writing into it, the summary cannot be written, or there
+            is no room for the list of files.
         BundleError: the weights cannot be loaded.
     """
     started = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -96,20 +98,41 @@ def run_batch(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
-        try:
-            with contextlib.closing(_run(plan, config)) as studies:
-                for study in studies:
-                    done.append(study)
-                    listener(study, len(done), plan.total)
-        except KeyboardInterrupt:
-            interrupted = True
-            done += plan.not_reached(done)
-    done = plan.in_order(done)
-    kept = map(_without_path, done) if config.output.deidentify else done
-    # A study's day would be known if it was analysed on it.
-    when = "" if config.output.deidentify else started
-    write_run(out, RunSummary(studies=tuple(kept), started=when, config=_without_file_names(config)))
+        with _alone(out):
+            try:
+                with contextlib.closing(_run(plan, config)) as studies:
+                    for study in studies:
+                        done.append(study)
+                        listener(study, len(done), plan.total)
+            except KeyboardInterrupt:
+                interrupted = True
+                done += plan.not_reached(done)
+            done = plan.in_order(done)
+            kept = map(_without_path, done) if config.output.deidentify else done
+            # A study's day would be known if it was analysed on it.
+            when = "" if config.output.deidentify else started
+            write_run(out, RunSummary(studies=tuple(kept), started=when, config=_without_file_names(config)))
     return BatchResult(studies=tuple(done), interrupted=interrupted)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Generator[None, None, None]:
+    """Keep other runs out of a folder. The lock ends with the process, however that ends.
+
+    Raises:
+        OutputError: another run holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    path = out / LOCK_NAME
+    try:
+        with FileLock(path, blocking=False):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+    except Timeout as error:
+        raise OutputError(f"{out}: another run is writing into it; wait for its end or choose another --out") from error
 
 
 def _run(plan: Plan, config: Config) -> Generator[StudyRun, None, None]:

@@ -114,6 +114,20 @@ def test_a_swap_that_fails_brings_the_earlier_report_back(
     assert (folder / "report.json").is_file()
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_kill_between_the_two_renames_loses_nothing(case, tmp_path: Path, is_replaced: bool) -> None:
+    folder, old = tmp_path / "x", tmp_path / ".x.01234567.old"
+    outputs.write_study(outputs.MeasuredStudy(report=case.report), old)
+    (old / "notes.txt").write_text("mine")
+    if is_replaced:
+        outputs.write_study(outputs.MeasuredStudy(report=replace(case.report, warnings=("new",))), folder)
+    outputs.remove_half_written(folder)
+    assert entries(tmp_path) == {"x"}
+    assert (folder / "notes.txt").read_text() == "mine"
+    warnings = json.loads((folder / "report.json").read_text())["warnings"]
+    assert warnings == (["new"] if is_replaced else list(case.report.warnings))
+
+
 def test_a_folder_that_cannot_be_made_is_an_output_error(case, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):

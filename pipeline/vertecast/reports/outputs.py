@@ -9,7 +9,7 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -191,8 +191,20 @@ def _write_film_labels(film: MeasuredFilm, path: Path) -> None:
 
 
 def remove_half_written(directory: Path) -> None:
-    """Remove what a process that was killed had begun to write beside a study's folder."""
-    for path in directory.parent.glob(f".{glob.escape(directory.name)}.*.partial"):
+    """Remove what a process that was killed had begun to write beside a study's folder.
+
+    Where it was killed between the two renames of `_replacing` the earlier report comes back, or gives the new one the
+    files of others that it held.
+    """
+    name = glob.escape(directory.name)
+    for path in directory.parent.glob(f".{name}.*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in directory.parent.glob(f".{name}.*.old"):
+        with suppress(OSError):
+            if not directory.exists():
+                os.rename(path, directory)
+                continue
+            _keep_foreign(path, directory)
         shutil.rmtree(path, ignore_errors=True)
 
 
