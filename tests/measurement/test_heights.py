@@ -14,6 +14,7 @@ from vertecast import geometry
 from vertecast.anatomy import HEIGHT_GROWTH, RIM_INSET_FRACTION, Structure
 from vertecast.images import Segmentation, Volume
 from vertecast.measurement.angles import measure_angles
+from vertecast.measurement.bone import not_representative
 from vertecast.measurement.comparison import NEARNESS
 from vertecast.measurement.endplates import BodyGeometry
 from vertecast.measurement.heights import fit_bodies, genant_grade, measure_vertebrae
@@ -100,6 +101,8 @@ def test_a_treated_body_is_no_reference_and_has_no_density(column) -> None:  # t
     assert isinstance(findings[0].density, NotMeasured)
     assert findings[0].treated
     assert value(findings[3].density) == pytest.approx(MARROW_HU, abs=8.0)
+    low, high = findings[3].density.interval95
+    assert low < value(findings[3].density) < high
 
 
 def test_without_an_intact_vertebra_crush_is_not_measured() -> None:
@@ -215,3 +218,10 @@ def test_grade_rises_with_loss(loss: float) -> None:
 def test_simulation_and_measurement_share_the_inset() -> None:
     assert spine.RIM_INSET_FRACTION == RIM_INSET_FRACTION
     assert CORTEX_HU > MARROW_HU
+
+
+def test_the_density_of_one_body_unlike_the_others_is_not_representative() -> None:
+    densities = [Quantity(value=hu, unit="[hnsf'U]") for hu in (110.0, 121.0, 240.0, 105.0, 98.0)]
+    assert not_representative(densities) == [2]
+    assert not_representative([*densities[:2], NotMeasured(reason="the body holds cement"), *densities[3:]]) == []
+    assert not_representative(densities[:3]) == [], "two others do not say which of the three is unlike"

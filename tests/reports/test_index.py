@@ -30,10 +30,14 @@ def test_each_reason_is_found(case, sound) -> None:
         pre_study="0", days=unknown, modality="ct", registration_error=unknown, levels=(), new_fractures=(fracture,)
     )
     cut = replace(sound.vertebrae[0], genant_grade=unknown)
+    behind = Quantity(value=5.0, unit="mm", interval95=(3.5, 6.5))
     undecided = replace(wedge, genant_grade=unknown, genant_grade_probability=(0.2, 0.1, 0.6, 0.1))
     expected = {
-        "cement in or at the canal": replace(sound, leaks=(replace(leak, compartment=Compartment.CANAL),)),
+        "cement in or at the canal or a foramen": replace(
+            sound, leaks=(replace(leak, compartment=Compartment.FORAMEN),)
+        ),
         "distant cement": replace(sound, leaks=(replace(leak, compartment=Compartment.DISTANT),)),
+        "retropulsion": replace(sound, vertebrae=(replace(sound.vertebrae[0], retropulsion=behind),)),
         "new fracture": replace(sound, change=change),
         "Genant grade 3": replace(sound, vertebrae=(replace(wedge, genant_grade=3),)),
         "Genant grade 2": replace(case.report),
@@ -49,6 +53,11 @@ def test_each_reason_is_found(case, sound) -> None:
     places = [*expected, urgency.reason_to_look(failed), urgency.reason_to_look(skipped)]
     assert set(places) == set(urgency.ORDER)
     assert urgency.ORDER.index("new fracture") < urgency.ORDER.index("failed") < urgency.ORDER.index("Genant grade 3")
+
+
+def test_specks_in_the_lungs_come_late(sound, case) -> None:
+    speck = replace(case.report.leaks[0], compartment=Compartment.DISTANT, suspected=True)
+    assert reason(replace(sound, leaks=(speck,))) == "leak"
 
 
 def test_cement_that_touches_the_canal_comes_first(sound, case) -> None:

@@ -32,6 +32,16 @@ GAS_HU: Final = -200.0
 """Gas in an intravertebral cleft; fat in the marrow reaches -100 HU."""
 
 MIN_CORE_VOXELS: Final = 30
+T95_OF_EIGHT: Final = 2.365
+"""Student's t of the mean of eight parts, 7 degrees of freedom."""
+
+ALIKE_HU: Final = 60.0
+ALIKE_SD: Final = 3.0
+LEAST_OTHERS: Final = 3
+"""The density of a body that differs from the median of at least so many others by more than both, in HU and in robust
+standard deviations of theirs, is not that of the spine's bone: sclerosis, a haemangioma, a metastasis or a fresh
+fracture. Ours."""
+
 SAMPLE_MM: Final = 1.0
 CLEFT_WALL_MM: Final = 2.0
 """Gas nearer than this to the surface of the body may be disc vacuum blurred into it."""
@@ -74,7 +84,11 @@ def body_volume(segmentation: Segmentation, instance: int, layout: Layout) -> Me
 
 
 def trabecular_density(volume: Volume, body: BodyGeometry, *, treated: bool) -> Measured:
-    """Mean HU of the trabecular core with the interval of the mean."""
+    """Mean HU of the trabecular core.
+
+    Bone is alike over millimetres, so its voxels are no independent samples: the interval is that of the mean of the
+    means of eight parts of the core.
+    """
     if treated:
         return NotMeasured(reason="the body holds cement")
     front, depth = body.anterior_wall_y_mm, body.depth_mm
@@ -84,14 +98,34 @@ def trabecular_density(volume: Volume, body: BodyGeometry, *, treated: bool) -> 
         np.arange(-half_width, half_width, SAMPLE_MM), np.arange(low, high, SAMPLE_MM), indexing="ij"
     )  # fmt: skip
     inside = (x / half_width) ** 2 + ((y - middle) / half_depth) ** 2 <= 1
-    hu = _sample_column(volume, body, x[inside], y[inside], CORE_HEIGHT_SHARE)
-    hu = hu[np.isfinite(hu) & (hu < DENSE_HU) & (hu > GAS_HU)]
-    if hu.size < MIN_CORE_VOXELS:
+    x, y = x[inside], y[inside]
+    hu = _sample_column(volume, body, x, y, CORE_HEIGHT_SHARE)
+    is_bone = np.isfinite(hu) & (hu < DENSE_HU) & (hu > GAS_HU)
+    if is_bone.sum() < MIN_CORE_VOXELS:
         return NotMeasured(reason="too little trabecular bone in the core")
-    voxel = max(geometry.voxel_volume_mm3(volume.lps_from_index), SAMPLE_MM**3)
-    independent = max(hu.size * SAMPLE_MM**3 / voxel, 2.0)
-    value, error = float(hu.mean()), Z95 * float(hu.std() / np.sqrt(independent))
+    is_upper = np.arange(len(hu)) >= len(hu) / 2
+    part = 4 * is_upper[:, None] + 2 * (x > 0) + (y > middle)
+    means = np.array([hu[is_bone & (part == n)].mean() for n in range(8) if (is_bone & (part == n)).any()])
+    if len(means) < 8:
+        return NotMeasured(reason="trabecular bone fills only a part of the core")
+    value = float(hu[is_bone].mean())
+    error = T95_OF_EIGHT * float(means.std(ddof=1)) / np.sqrt(8)
     return Quantity(value=value, unit="[hnsf'U]", interval95=(value - error, value + error))
+
+
+def not_representative(densities: Sequence[Measured]) -> list[int]:
+    """Indices of the densities that are far from those of the other bodies of the column."""
+    values = {n: float(density.value) for n, density in enumerate(densities) if isinstance(density, Quantity)}
+    found = []
+    for n, value in values.items():
+        others = np.array([other for m, other in values.items() if m != n])
+        if len(others) < LEAST_OTHERS:
+            continue
+        typical = float(np.median(others))
+        sd = 1.4826 * float(np.median(np.abs(others - typical)))
+        if abs(value - typical) > max(ALIKE_HU, ALIKE_SD * sd):
+            found.append(n)
+    return found
 
 
 def cleft_gas(volume: Volume, body: BodyGeometry) -> Measured:

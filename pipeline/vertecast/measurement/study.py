@@ -124,7 +124,7 @@ def measure_study(
         hardware=hardware,
         cement_labels=_labels(segmentation, found, metal),
         height_maps=tuple(_height_maps(segmentation, bodies, vertebrae)),
-        warnings=tuple(_warnings(volume, found, hardware, leaks)),
+        warnings=tuple(_warnings(volume, found, vertebrae, hardware, leaks)),
         limits=tuple(_doubt(levels[one.instance - 1], one) for one in search.doubtful),
         pieces=() if found is None else tuple(ct_pieces(found, segmentation, bodies, levels)),
     )
@@ -165,6 +165,7 @@ def _doubt(level: LevelAssignment, dense: DenseStructure) -> str:
 def _warnings(
     volume: Volume | Grid,
     found: CementMap | None,
+    vertebrae: Sequence[VertebraFinding],
     hardware: Sequence[HardwareFinding],
     leaks: Sequence[LeakFinding],
 ) -> list[str]:
@@ -176,6 +177,8 @@ def _warnings(
         warnings.append("metal in view: streaks and bloom may change heights, densities and cement nearby")
     if any(leak.suspected for leak in leaks):
         warnings.append(LOOKALIKES)
+    for n in bone.not_representative([vertebra.density for vertebra in vertebrae]):
+        warnings.append(f"{vertebrae[n].level}: its density is far from that of the others and not representative")
     return warnings
 
 

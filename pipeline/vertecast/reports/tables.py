@@ -125,7 +125,6 @@ _CT: Final[Mapping[str, Column]] = {
     "Density": lambda notes, vertebra: notes.cell(vertebra.density),
     "Volume": lambda notes, vertebra: notes.cell(vertebra.volume),
     "Retropulsion": lambda notes, vertebra: notes.cell(vertebra.retropulsion),
-    "Canal narrowed": lambda notes, vertebra: notes.cell(vertebra.canal_compromise, percent=True),
 }
 _CEMENT_HEADER: Final = (
     "Level",

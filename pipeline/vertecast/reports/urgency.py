@@ -23,14 +23,27 @@ def highest_grade(report: StudyReport) -> int | None:
     return max(grades, default=None)
 
 
-def leaks_into_canal(report: StudyReport) -> bool:
-    """A leak, proven or suspected, in the spinal canal or in touch with it."""
-    return any(leak.compartment is Compartment.CANAL or leak.canal_contact is True for leak in report.leaks)
+_AT_NERVES: Final = (Compartment.CANAL, Compartment.FORAMEN)
+
+
+def leaks_at_nerves(report: StudyReport) -> bool:
+    """A leak, proven or suspected, in the spinal canal or in touch with it, or in a foramen."""
+    return any(leak.compartment in _AT_NERVES or leak.canal_contact is True for leak in report.leaks)
 
 
 def leaks_far(report: StudyReport) -> bool:
-    """Cement far from every vertebra: a suspected embolus."""
-    return any(leak.compartment is Compartment.DISTANT for leak in report.leaks)
+    """Cement far from every vertebra, on its way to the heart.
+
+    Specks in the lungs, which are only suspected, are none: a quarter of the patients treated have them, without
+    symptoms (VERTOS II: Venmans et al., AJNR 2010, doi 10.3174/ajnr.A2127).
+    """
+    return any(leak.compartment is Compartment.DISTANT and leak.suspected is not True for leak in report.leaks)
+
+
+def presses_on_canal(report: StudyReport) -> bool:
+    """A posterior wall that surely stands behind its neighbours'."""
+    walls = [v.retropulsion for v in report.vertebrae if not isinstance(v.retropulsion, NotMeasured)]
+    return any((wall.interval95 or (wall.value, wall.value))[0] >= wording.MENTIONED_RETROPULSION_MM for wall in walls)
 
 
 def has_new_fracture(report: StudyReport) -> bool:
@@ -56,8 +69,9 @@ FAILED: Final = "failed"
 SKIPPED: Final = "nothing to analyse"
 SOUND: Final = "no finding"
 _BEFORE_FAILURES: Final[dict[str, _Test]] = {
-    "cement in or at the canal": leaks_into_canal,
+    "cement in or at the canal or a foramen": leaks_at_nerves,
     "distant cement": leaks_far,
+    "retropulsion": presses_on_canal,
     "new fracture": has_new_fracture,
 }
 _AFTER_FAILURES: Final[dict[str, _Test]] = {
