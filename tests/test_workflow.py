@@ -13,9 +13,10 @@ from vertecast.dicom.ct import CtSeries
 from vertecast.dicom.discover import SeriesFiles, StudyFiles, find_studies, refusal
 from vertecast.errors import GeometryError
 from vertecast.reports.dicom.source import source_study
-from vertecast.results import ImageReference, NotMeasured, Quantity, SeriesResult
+from vertecast.results import CineFinding, GrowthPoint, ImageReference, NotMeasured, Quantity, SeriesResult
 from vertecast.workflow import analyze_study
 from vertecast.workflow import ct as workflow
+from vertecast.workflow.result import phase_of
 
 
 def study_of(path: Path) -> StudyFiles:
@@ -157,3 +158,19 @@ def test_a_film_without_spine_or_without_model_is_a_reason(tmp_path: Path) -> No
     without = analyze_study(study, Config(), BlockSegmenter())
     assert without.status == "skipped"
     assert "xray_spine" in without.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "phase"), [(9, "intra"), (1, "post"), (NotMeasured(reason="no cement"), "post")], ids=str
+)
+def test_cement_that_appears_in_a_cine_is_being_injected(first: int | NotMeasured, phase: str) -> None:
+    growth = tuple(GrowthPoint(frame_number=n, area=Quantity(value=0.0, unit="mm2")) for n in (1, 5, 9))
+    cine = CineFinding(
+        series_instance_uid="1.2",
+        frame_rate=4.0,
+        first_cement_frame=first,
+        growth=growth,
+        first_suspected_leak_frame=NotMeasured(reason="no leak"),
+    )
+    assert phase_of(AnalysisOptions(), cement_seen=True, cines=[cine]) == (phase, "cement seen")
+    assert phase_of(AnalysisOptions(phase="pre"), cement_seen=True, cines=[cine]) == ("pre", "operator")

@@ -71,7 +71,9 @@ def _together(ct: StudyResult, films: StudyResult, config: Config) -> StudyResul
     series = (*a.series, *b.series)
     analyzed = any(one.status == "analyzed" for one in series)
     phase, source = (
-        phase_of(config.analysis, cement_seen=bool(a.cement or b.cement)) if analyzed else (a.phase, "unknown")
+        phase_of(config.analysis, cement_seen=bool(a.cement or b.cement), cines=b.cines)
+        if analyzed
+        else (a.phase, "unknown")
     )
     cement, leaks = numbered_after(b.cement, b.leaks, len(a.cement))
     report = replace(

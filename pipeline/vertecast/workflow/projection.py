@@ -223,8 +223,8 @@ def _result(
         own_cement, own_leaks = numbered_after(one.cement, one.leaks, len(cement))
         cement, leaks = cement + own_cement, leaks + own_leaks
     vertebrae = tuple(finding for one in all_found for finding in one.vertebrae)
-    phase, source = phase_of(config.analysis, cement_seen=bool(cement))
     cines = sorted((one.cine for one in measured if one.cine), key=_has_no_cement)
+    phase, source = phase_of(config.analysis, cement_seen=bool(cement), cines=cines)
     report = StudyReport(
         study_instance_uid=study_instance_uid,
         phase=phase,

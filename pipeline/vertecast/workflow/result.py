@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
@@ -23,7 +23,7 @@ from vertecast.images import (
     Volume,
 )
 from vertecast.reports.filmstrip import Filmstrip
-from vertecast.results import CementFinding, ImageReference, LeakFinding, StudyReport
+from vertecast.results import CementFinding, CineFinding, ImageReference, LeakFinding, StudyReport
 
 Phase: TypeAlias = Literal["pre", "intra", "post", "unknown"]
 PhaseSource: TypeAlias = Literal["operator", "cement seen", "no cement seen", "unknown"]
@@ -146,11 +146,21 @@ def seen_canal(segmentation: Segmentation) -> Mask | None:
     return Mask(labels=canal, lps_from_index=segmentation.lps_from_index) if canal.any() else None
 
 
-def phase_of(options: AnalysisOptions, *, cement_seen: bool) -> tuple[Phase, PhaseSource]:
-    """The operator's word, else what the image shows."""
+def phase_of(
+    options: AnalysisOptions, *, cement_seen: bool, cines: Iterable[CineFinding] = ()
+) -> tuple[Phase, PhaseSource]:
+    """The operator's word, else what the images show: cement that appears in a cine is being injected."""
     if options.phase != "auto":
         return options.phase, "operator"
+    if any(map(_cement_appears, cines)):
+        return "intra", "cement seen"
     return ("post", "cement seen") if cement_seen else ("pre", "no cement seen")
+
+
+def _cement_appears(cine: CineFinding) -> bool:
+    """Whether a cine begins without the cement that it ends with; cement in its first frame was there before."""
+    first = cine.first_cement_frame
+    return isinstance(first, int) and bool(cine.growth) and first > cine.growth[0].frame_number
 
 
 def numbered_after(
