@@ -94,6 +94,21 @@ class Mask:
         object.__setattr__(self, "lps_from_index", _frozen(np.array(self.lps_from_index, dtype=np.float64)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightLimits:
+    """What a reader must know of the weights that outlined an image: ``always``, and ``with_cement`` in view."""
+
+    always: tuple[str, ...] = ()
+    with_cement: tuple[str, ...] = ()
+
+    def told(self, *, cement_seen: bool) -> tuple[str, ...]:
+        """Those that a report prints."""
+        return (*self.always, *(self.with_cement if cement_seen else ()))
+
+
+NO_LIMITS: Final = WeightLimits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segmentation:
     """What a CT bundle found, on an LPS-aligned isotropic working grid that holds the spine.
@@ -113,6 +128,7 @@ class Segmentation:
         models: Name, version and sha256 of each set of weights.
         levels: Name of every vertebra where they came with the outlines; () where they have to be counted.
         canal_is_inferred: The canal was drawn from the arches round it; it says nothing of what narrows it.
+        limits: What a reader must know of these weights.
     """
 
     lps_from_index: geometry.FloatArray
@@ -127,6 +143,7 @@ class Segmentation:
     models: tuple[tuple[str, str, str], ...] = ()
     levels: tuple[str, ...] = ()
     canal_is_inferred: bool = False
+    limits: WeightLimits = NO_LIMITS
 
     def __post_init__(self) -> None:
         for name in ("structure", "instance", "body_probability", "cement_probability", "metal_probability"):
@@ -275,7 +292,7 @@ class ProjectionSegmentation:
     metal_probability: npt.NDArray[np.float16]
     sacral_endplate_px: geometry.FloatArray | None = None
     models: tuple[tuple[str, str, str], ...] = ()
-    limits: tuple[str, ...] = ()
+    limits: WeightLimits = NO_LIMITS
 
     @property
     def count(self) -> int:

@@ -152,7 +152,10 @@ def measure_projection(
         cement=cement,
         leaks=leaks,
         hardware=hardware,
-        limits=(*_limits(view, modality, levels, plane), *segmentation.limits),
+        limits=(
+            *_limits(view, modality, levels, plane),
+            *segmentation.limits.told(cement_seen=bool(cement)),
+        ),
         warnings=tuple(_warnings(radiograph, segmentation, found, hardware)),
         labels=_labels(segmentation, found),
         pieces=tuple(projection_pieces(found, bodies, levels, plane, view)),

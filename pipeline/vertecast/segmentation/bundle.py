@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vertecast.errors import BundleError
+from vertecast.images import NO_LIMITS, WeightLimits
 from vertecast.resources import METADATA, read_bundle, verify_bundle
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Bundle:
         locator: The coarse network, which finds the spine.
         outliner: The fine network, which outlines it.
         closer: The finest network, which looks at each vertebra alone; a bundle may lack it.
+        limits: What a reader must know of these weights.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Bundle:
     locator: NetworkSpec
     outliner: NetworkSpec
     closer: NetworkSpec | None = None
+    limits: WeightLimits = NO_LIMITS
 
     @property
     def networks(self) -> dict[str, NetworkSpec]:
@@ -112,17 +115,25 @@ class Bundle:
         info = read_bundle(folder)
         verify_bundle(info)
         try:
-            networks = json.loads((folder / METADATA).read_text(encoding="utf-8"))["networks"]
+            metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+            networks = metadata["networks"]
             present = [name for name in (LOCATOR, OUTLINER, CLOSER) if name != CLOSER or name in networks]
             specs = {name: _spec(folder, networks[name], info.sha256) for name in present}
+            limits = limits_in(metadata)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{folder / METADATA}: key missing or wrong ({error}); fetch the bundle again") from error
-        bundle = cls(name=info.name, version=info.version, **specs)
+        bundle = cls(name=info.name, version=info.version, limits=limits, **specs)
         if bundle.closer is not None and not isclose(bundle.closer.spacing_mm * FINER, bundle.outliner.spacing_mm):
             raise BundleError(
                 f"{folder / METADATA}: the closer look's spacing_mm is not half the outliner's; train it at half"
             )
         return bundle
+
+
+def limits_in(metadata: Mapping[str, Any]) -> WeightLimits:
+    """What the metadata of a bundle says of its weights. Raises `TypeError` where these are no lists."""
+    always, with_cement = (tuple(map(str, metadata.get(key, ()))) for key in ("limits", "cement_limits"))
+    return WeightLimits(always=always, with_cement=with_cement)
 
 
 def _spec(folder: Path, entry: Mapping[str, Any], sha256: Mapping[str, str]) -> NetworkSpec:

@@ -166,6 +166,7 @@ class CtSegmenter:
             touches_border=tuple(candidates[n].touches_border for n in kept),
             height_sd_mm=tuple(_height_sd_mm(candidates[n].confidence) for n in kept),
             models=self.bundle.models,
+            limits=self.bundle.limits,
         )
 
     def _box(self, volume: Volume) -> tuple[geometry.FloatArray, tuple[int, int, int], npt.NDArray[np.bool_] | None]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertecast.errors import BundleError
+from vertecast.images import NO_LIMITS, WeightLimits
 from vertecast.resources import METADATA, read_bundle, verify_bundle
-from vertecast.segmentation.bundle import WEIGHTS, XRAY, with_weights
+from vertecast.segmentation.bundle import WEIGHTS, XRAY, limits_in, with_weights
 
 if TYPE_CHECKING:
     from vertecast.segmentation.projection_network import ProjectionNet
@@ -25,7 +26,7 @@ class XrayBundle:
         sha256: Their sum.
         widths: Channels of the network.
         picture_px: Edge of the pictures that it was trained on.
-        limits: What a reader must know of these weights; every report on films prints it.
+        limits: What a reader must know of these weights.
     """
 
     name: str
@@ -34,7 +35,7 @@ class XrayBundle:
     sha256: str
     widths: tuple[int, ...]
     picture_px: int
-    limits: tuple[str, ...] = ()
+    limits: WeightLimits = NO_LIMITS
 
     @property
     def models(self) -> tuple[tuple[str, str, str], ...]:
@@ -60,7 +61,7 @@ class XrayBundle:
                 sha256=info.sha256[WEIGHTS[XRAY]],
                 widths=tuple(int(n) for n in entry["widths"]),
                 picture_px=int(entry["picture_px"]),
-                limits=tuple(str(text) for text in metadata.get("limits", ())),
+                limits=limits_in(metadata),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{folder / METADATA}: key missing or wrong ({error}); fetch the bundle again") from error

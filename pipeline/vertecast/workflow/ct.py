@@ -112,7 +112,11 @@ def _measure(
         cement=measured.cement,
         leaks=measured.leaks,
         hardware=measured.hardware,
-        limits=(*_limits(ct, levels), *measured.limits),
+        limits=(
+            *_limits(ct, levels),
+            *measured.limits,
+            *segmentation.limits.told(cement_seen=bool(measured.cement)),
+        ),
         warnings=(
             *ct.warnings,
             *numbering.notes,

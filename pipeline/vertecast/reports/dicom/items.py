@@ -79,7 +79,8 @@ def segment_items(segment: SegmentReference) -> list[ContentItem]:
     if image is not None:
         frames = [segment.source_frame] if segment.source_frame is not None else None
         source = {"source_images": [SourceImageForSegmentation(image.sop_class_uid, image.sop_instance_uid, frames)]}
-    return list(ReferencedSegment(segment.sop_class_uid, segment.sop_instance_uid, segment.number, **source))
+    reference = ReferencedSegment(segment.sop_class_uid, segment.sop_instance_uid, segment.number, **source)
+    return [item for item in reference]  # noqa: C416 - a sequence of its own type
 
 
 def number_item(concept: Concept, value: float, unit: str, relationship: str = CONTAINS) -> ContentItem:
