@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 from pydicom.fileset import FileSet
-from pydicom.uid import generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 
 from phantoms_dicom import ct_slices, found, grid, save
 from vertecast.dicom import discover
@@ -321,3 +321,23 @@ def test_a_named_pipe_is_passed_over(tmp_path: Path) -> None:
     save(small_ct(), tmp_path)
     os.mkfifo(tmp_path / "pipe.dcm")
     assert len(found(tmp_path).series[0].planes) == 9
+
+
+def test_a_deflated_file_that_grows_beyond_bounds_is_not_inflated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n, image in enumerate(small_ct()):
+        image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        image.save_as(tmp_path / f"{n}.dcm", enforce_file_format=True)
+    assert split([tmp_path])[1] == [], "a deflated image of usual size is read"
+    bomb = small_ct()[0]
+    bomb.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    bomb.SOPInstanceUID = bomb.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    bomb.PixelData = bytes(4_000_000)
+    bomb.save_as(tmp_path / "bomb.dcm", enforce_file_format=True)
+    assert (tmp_path / "bomb.dcm").stat().st_size < 20_000
+    monkeypatch.setattr("vertecast.dicom.sources.MAX_INFLATED_BYTES", 2**20)
+    studies, refused = split([tmp_path])
+    assert [len(series.planes) for study in studies for series in study.series] == [len(small_ct())]
+    assert [path.path.name for path in refused] == ["bomb.dcm"]
+    assert "is deflated and becomes larger than" in refused[0].reason

@@ -30,8 +30,17 @@ DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 REPORT_NAME: Final = "report.json"
 """The file that marks a folder of our own results."""
 
-MAX_MEMBER_BYTES: Final = 4 * 2**30
-"""No DICOM image is larger; a larger member of an archive is not unpacked into memory."""
+MAX_MEMBER_BYTES: Final = 2 * 2**30
+"""A larger member of an archive is not unpacked into memory: the largest CT volumes, in floats, come near."""
+
+MAX_INFLATED_BYTES: Final = 2**30
+"""A deflated file that becomes larger is not read: pydicom inflates it whole, and one of a megabyte can become a
+thousand. The largest image that CT or fluoroscopy writes is smaller."""
+
+DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
+META_GROUP_START: Final = 132
+META_GROUP_BYTES: Final = 4096
+INFLATED_PART: Final = 2**20
 
 ARCHIVE_ERRORS: Final = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
 """What the zip reader raises for damaged (the first four), encrypted or exotic archives."""
@@ -85,10 +94,44 @@ class FileRef:
         """
         try:
             if not self.member:
-                return self.path.open("rb")
-            return io.BytesIO(_archive(self.path, os.getpid()).read(self.member))
+                opened: BinaryIO = self.path.open("rb")
+            else:
+                opened = io.BytesIO(_archive(self.path, os.getpid()).read(self.member))
+            if is_too_large_inflated(opened):
+                opened.close()
+                raise UnreadableError(f"{self}: {TOO_LARGE_INFLATED}")
         except (*ARCHIVE_ERRORS, KeyError) as error:
             raise UnreadableError(f"{self}: cannot be read ({cause(error)})") from error
+        return opened
+
+
+TOO_LARGE_INFLATED: Final = (
+    f"is deflated and becomes larger than {MAX_INFLATED_BYTES // 2**20} MiB; send it in another transfer syntax"
+)
+
+
+def is_too_large_inflated(file: BinaryIO) -> bool:
+    """Whether a DICOM file is deflated and becomes too large for memory; found out piece by piece.
+
+    The file is read from its start and left there.
+
+    Data behind the group of file meta information (PS3.10 7.1) are raw deflate (PS3.5 A.5).
+    """
+    start = file.read(META_GROUP_START + META_GROUP_BYTES)
+    file.seek(0)
+    if start[128:132] != b"DICM" or DEFLATED not in start:
+        return False
+    (length,) = struct.unpack_from("<I", start, META_GROUP_START + 8)
+    file.seek(META_GROUP_START + 12 + length)
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        while size <= MAX_INFLATED_BYTES and (part := inflater.unconsumed_tail or file.read(INFLATED_PART)):
+            size += len(inflater.decompress(part, INFLATED_PART))
+    except zlib.error:
+        return False  # whoever reads it says what is wrong with it
+    finally:
+        file.seek(0)
+    return size > MAX_INFLATED_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +250,7 @@ def _list_archive(path: Path) -> Iterator[FileRef | UnreadablePath]:
         if ref.name.lower().endswith(".zip"):
             yield UnreadablePath(path=path, reason="holds a zip archive inside a zip archive; unpack it first")
         elif info.file_size > MAX_MEMBER_BYTES:
-            yield UnreadablePath(path=path, reason="holds a file of more than 4 GiB; unpack it first")
+            yield UnreadablePath(path=path, reason="holds a file of more than 2 GiB; unpack it first")
         elif info.flag_bits & 0x1:
             yield UnreadablePath(path=path, reason="the zip archive is encrypted; unpack it first")
             return

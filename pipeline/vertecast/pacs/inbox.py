@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 from pydicom import Dataset, dcmread
 
-from vertecast.dicom.sources import PARSE_ERRORS, cause
+from vertecast.dicom.sources import PARSE_ERRORS, TOO_LARGE_INFLATED, cause, is_too_large_inflated
 from vertecast.errors import OutputError, UnreadableError
 from vertecast.images import OWN_MODEL_NAME
 from vertecast.pacs.options import DiskOptions
@@ -198,9 +198,11 @@ def _sync_folder(folder: Path) -> None:
 
 def _header(path: Path) -> Dataset:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
-            return dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+            if is_too_large_inflated(file):
+                raise UnreadableError(f"the image {TOO_LARGE_INFLATED}")
+            return dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
     except PARSE_ERRORS as error:
         raise UnreadableError(f"the image cannot be read as DICOM ({cause(error)}); send it anew") from error
 
