@@ -6,6 +6,7 @@ Exit status: 0 all analysed; 1 some study failed (the rest is written); 2 wrong 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from vertecast.errors import BundleError, ConfigurationError, OutputError, Verte
 if TYPE_CHECKING:
     from vertecast.batch import BatchResult
     from vertecast.environment import Check
+
+PRIVATE: Final = 0o077
+"""Nobody else reads what the service writes, however it is started."""
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG_USE: Final = 2
@@ -269,6 +273,7 @@ def serve(
             raise ConfigurationError(f"the service needs {error.name}; install vertecast[pacs]") from error
         work = functools.partial(analyze_one, config=analysis, engine=shipped_engine(analysis.segmentation))
         log_to_stderr()
+        os.umask(PRIVATE)
         Service(options, work).run()
 
 

@@ -209,3 +209,13 @@ def test_a_qform_that_cannot_be_is_passed_over_beside_a_sform(tmp_path: Path) ->
     path.write_bytes(bytes(raw))
     with pytest.raises(InputError, match="again"):
         read(path)
+
+
+@pytest.mark.parametrize("named", ["/etc/hostname", "../other/ct.raw"])
+def test_a_header_that_names_a_file_elsewhere_is_refused(tmp_path: Path, named: str) -> None:
+    save_itk(tmp_path / "ct.mhd", TRUTH.astype(np.int16))
+    header = (tmp_path / "ct.mhd").read_text()
+    assert read(tmp_path / "ct.mhd").volume.shape == SHAPE
+    (tmp_path / "ct.mhd").write_text(header.replace("ct.raw", named))
+    with pytest.raises(UnreadableError, match="outside its folder"):
+        read(tmp_path / "ct.mhd")

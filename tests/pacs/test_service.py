@@ -288,6 +288,19 @@ def test_a_wrong_configuration_is_told_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+def test_what_the_service_writes_is_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    (tmp_path / "pacs.yaml").write_text(f"folder: {folder}\nnode: {{port: {free_port()}}}\nweb: {{enabled: false}}")
+    command = [sys.executable, "-m", "vertecast", "serve", "--config", str(tmp_path / "pacs.yaml")]
+    sources = {**os.environ, "PYTHONPATH": str(TESTS.parent / "pipeline")}
+    process = subprocess.Popen(command, env=sources, stderr=subprocess.DEVNULL, umask=0o022)
+    until(lambda: (folder / "queue.sqlite").is_file())
+    process.terminate()
+    process.wait(timeout=60)
+    assert folder.stat().st_mode & 0o077 == 0
+    assert [path for path in folder.rglob("*") if path.stat().st_mode & 0o077] == []
+
+
 def test_two_services_never_share_a_folder(tmp_path: Path) -> None:
     service = Service(options_for(tmp_path), light_analysis)
     with pytest.raises(ConfigurationError, match="another service uses it"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from services import UID, Answer, Client, Face, certificate, face
 from vertecast.errors import ConfigurationError
-from vertecast.pacs.access import COOKIE, SESSION_S, Guard
+from vertecast.pacs.access import COOKIE, SESSION_S, WRONG_TOKEN_S, Guard
 from vertecast.pacs.health import Health
 from vertecast.pacs.options import NodeOptions
 from vertecast.pacs.queue import State, StudyRecord
@@ -195,7 +196,8 @@ def test_only_its_own_names_are_answered(locked: Face, host: str, status: int) -
     assert locked.client.ask("/api/queue", headers={**BEARER, "Host": host}).status == status
 
 
-def test_with_a_token_nothing_is_told_without_it(locked: Face) -> None:
+def test_with_a_token_nothing_is_told_without_it(locked: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vertecast.pacs.access.WRONG_TOKEN_S", 0.0)
     receive(locked)
     write_report(locked)
     paths = ["/", "/api/queue", f"/api/studies/{UID}", f"/reports/{UID}/report.html", "/metrics", "/api/openapi.json"]
@@ -259,6 +261,17 @@ def test_signing_in_ends_by_itself(locked: Face) -> None:
     cookie = sign_in(locked, TOKEN).headers["set-cookie"].split(";")[0]
     until_s = int(cookie.split("=")[1].split(".")[0])
     assert [status_at(time_s, cookie) for time_s in (until_s - 1, until_s, until_s + 9)] == [200, 401, 401]
+
+
+@pytest.mark.parametrize("expires", ["9" * 5000, "-1", "1e9", ""])
+def test_a_cookie_of_a_stranger_is_no_number(expires: str) -> None:
+    assert status_at(0.0, f"{COOKIE}={expires}.{'0' * 64}") == 401
+
+
+def test_a_wrong_token_is_answered_late(locked: Face) -> None:
+    begun = time.monotonic()
+    assert locked.client.ask("/api/queue", headers={"Authorization": "Bearer wrong"}).status == 401
+    assert time.monotonic() - begun >= WRONG_TOKEN_S
 
 
 def test_every_answer_is_safe_to_show(served: Face) -> None:

@@ -28,6 +28,9 @@ WHOLE: Final = 1e-3
 LONGEST_HEADER: Final = 65536
 """Bytes of a MetaImage in which its text header ends."""
 
+DATA_FILE_KEYS: Final = ("elementdatafile", "data file", "datafile")
+"""Keys of MetaImage and NRRD headers that name the file of the voxels."""
+
 Values = npt.NDArray[np.generic]
 
 
@@ -200,10 +203,28 @@ def _require_itk_geometry(path: Path, image: Any) -> None:
         )
 
 
+def _require_own_data(path: Path) -> None:
+    """Refuse a header that names a file outside its folder: ITK would read whatever the service may read.
+
+    Raises:
+        UnreadableError: it names one.
+    """
+    if not path.name.lower().endswith((".mhd", ".nhdr")):
+        return
+    with path.open("rb") as file:
+        header = file.read(LONGEST_HEADER).decode("latin-1")
+    for line in header.splitlines():
+        key, _, name = line.replace(":", "=", 1).partition("=")
+        name = name.strip()
+        if key.strip().lower() in DATA_FILE_KEYS and (Path(name).is_absolute() or ".." in re.split(r"[/\\]", name)):
+            raise UnreadableError("names a data file outside its folder; put the two side by side")
+
+
 def _read_itk(path: Path) -> tuple[Values, geometry.FloatArray, float, float]:
     """MetaImage and NRRD: ITK gives LPS whatever the space of the file."""
     import SimpleITK
 
+    _require_own_data(path)
     try:
         image: Any = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
