@@ -328,6 +328,24 @@ def test_codestream_cut_short_is_refused(tmp_path: Path, syntax: str) -> None:
         read(images, tmp_path)
 
 
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_a_missing_delimiter_at_the_end_costs_nothing_and_a_missing_end_everything(tmp_path: Path, syntax: str) -> None:
+    shape = (40, 36, 9)
+    images = ct_slices(grid(OBLIQUE, shape, (0.6, 0.7, 2.5)), shape, signed=syntax == RLELossless)
+    for image in images:
+        image.compress(syntax)
+    save(images, tmp_path)
+    paths = sorted(tmp_path.glob("*.dcm"))
+    for path in paths:
+        content = path.read_bytes()
+        assert content.endswith(b"\xfe\xff\xdd\xe0\0\0\0\0")
+        path.write_bytes(content[:-8])
+    assert_in_place(read_ct(only_series(tmp_path)))
+    paths[4].write_bytes(paths[4].read_bytes()[:-2])
+    with pytest.raises(UnreadableError, match="cut off within"):
+        read_ct(only_series(tmp_path))
+
+
 def test_missing_pixel_data_is_refused(tmp_path: Path) -> None:
     images = ct_slices(grid())
     del images[2].PixelData

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import warnings
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,8 @@ MAX_THREADS: Final = 4
 PADDING_MAX_HU: Final = -500
 """Padding marks the outside of the field of view. A padding value above this would erase lung, fat or tissue:
 some writers leave 0 there, which is water."""
+
+SEQUENCE_DELIMITER: Final = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 Stored = npt.NDArray[np.integer[Any]]
 Hounsfield = npt.NDArray[np.int16]
@@ -102,6 +105,8 @@ def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[
     try:
         with planes[0].source.open() as file:
             dataset = dcmread(file, force=True)
+            if "PixelData" not in dataset:
+                dataset = _closed(file) or dataset
         _name_transfer_syntax(dataset)
         if "PixelData" not in dataset:
             raise UnreadableError(f"{name} holds no pixel data or was cut off within; export it again")
@@ -126,6 +131,19 @@ def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[
             "export it again"
         ) from error
     return padded, notes
+
+
+def _closed(file: BinaryIO) -> Dataset | None:
+    """The data set of a compressed image that ends without the delimiter that closes its fragments (PS3.5 A.4).
+
+    None where that is not all that is missing: a fragment that was cut off may still decode, to another picture.
+    """
+    file.seek(0)
+    dataset = dcmread(io.BytesIO(file.read() + SEQUENCE_DELIMITER), force=True)
+    fragments, at = dataset.get("PixelData", b""), 0
+    while at + 8 <= len(fragments):
+        at += 8 + int.from_bytes(fragments[at + 4 : at + 8], "little")
+    return dataset if fragments and at == len(fragments) else None
 
 
 def stored_frames(dataset: Dataset, frames: Sequence[int], *, raw: bool = True) -> Iterator[Stored]:
