@@ -104,7 +104,7 @@ def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[
     notes: tuple[str, ...] = ()
     try:
         with planes[0].source.open() as file:
-            dataset = dcmread(file, force=True)
+            dataset: Dataset = dcmread(file, force=True)
             if "PixelData" not in dataset:
                 dataset = _closed(file) or dataset
         _name_transfer_syntax(dataset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -118,12 +118,16 @@ COLUMNS: Final[Mapping[str, str]] = {
 
 def summary_csv(run: RunSummary) -> str:
     """The table of all vertebrae of a run, comma separated with a header line."""
+    return vertebra_rows([study.report for study in run.studies if study.report is not None])
+
+
+def vertebra_rows(reports: Iterable[StudyReport]) -> str:
+    """The table of all vertebrae of some reports."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
     writer.writeheader()
-    for study in run.studies:
-        if study.report is not None:
-            writer.writerows(_row(study.report, vertebra) for vertebra in study.report.vertebrae)
+    for report in reports:
+        writer.writerows(_row(report, vertebra) for vertebra in report.vertebrae)
     return text.getvalue()
 
 
