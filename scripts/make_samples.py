@@ -33,8 +33,8 @@ from vertecast.simulation.studies import (
 
 PATIENT_SEED = 101
 SOUND_SEED = 102
-FILM_SEED = 753
-CINE_SEED = 886
+FILM_SEED = 4863
+CINE_SEED = 753
 """Patients with one broken lumbar body, and cement that leaks where it can be seen."""
 
 CINE_S = 5.0
@@ -54,9 +54,9 @@ Simulated images of invented patients, made by `python scripts/make_samples.py`;
 | `studies/000101_pre` | an osteoporotic wedge fracture of L1, T11 to the sacrum |
 | `studies/000101_post` | the same after vertebroplasty of L1: cement, leaks into the disc above and the canal |
 | `studies/000102_pre` | a sound spine, T11 to the sacrum |
-| `studies/000753_pre` | lateral and AP radiograph: a wedge fracture of L3 |
-| `studies/000753_post` | the same after vertebroplasty of L3 and, as prevention, of L2: leaks into veins |
-| `studies/000886_during` | five seconds of lateral fluoroscopy: cement in a broken L2 leaks into the canal |
+| `studies/004863_pre` | lateral and AP radiograph: a crush fracture of L1 |
+| `studies/004863_post` | the same after vertebroplasty of L1 and, as prevention, of L4: a leak into the disc above L1 |
+| `studies/000753_during` | five seconds of lateral fluoroscopy: cement in a broken L3 leaks into the canal |
 
 Each CT study is a series of JPEG-LS lossless DICOM files. `truth/<StudyInstanceUID>.json` holds what is true of it: the
 six points, heights, wedge angle and grade of every vertebra in view, the volume of the cement inside the body, and each
