@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLES: Final = Path(__file__).parents[1] / "data_samples"
-FILMS: Final = "000551_post"
-CINE: Final = "000626_during"
+FILMS: Final = "004863_post"
+CINE: Final = "000753_during"
 
 
 def _truth(kind: str) -> tuple[dict[str, Any], Path]:
