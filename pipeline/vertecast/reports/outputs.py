@@ -34,6 +34,7 @@ REPORT_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
 PDF_NAME: Final = "report.pdf"
 FHIR_NAME: Final = "fhir.json"
+SR_NAME: Final = "sr.dcm"
 LABELS_NAME: Final = "labels_1.nii.gz"
 FILM_LABELS_NAME: Final = "labels_{number}.png"
 """Labels of the n-th measured film, numbered like its picture ``film_<n>``."""
@@ -44,7 +45,7 @@ _AS_USUAL: Final = DicomOptions()
 _OWN_PATTERNS: Final = (
     "report.*",
     "report_pdf.dcm",
-    "sr.dcm",
+    SR_NAME,
     "seg_*.dcm",
     "capture_*.dcm",
     FHIR_NAME,
@@ -126,7 +127,7 @@ def write_study(
         if printed is not None:
             (fresh / PDF_NAME).write_bytes(printed.pdf)
         if study.dicom_images:
-            _write_objects(fresh, report, study.dicom_images, shown, printed, dicom)
+            _write_objects((fresh, directory), report, study.dicom_images, shown, printed, dicom)
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
 
 
@@ -152,19 +153,23 @@ def _scenes(study: MeasuredStudy, report: StudyReport) -> tuple[Scene, ...]:
 
 
 def _write_objects(
-    folder: Path,
+    folders: tuple[Path, Path],
     report: StudyReport,
     images: Sequence[MeasuredImage],
     shown: pictures.Pictures,
     printed: printing.PrintedReport | None,
     options: DicomOptions,
 ) -> None:
+    """Write the DICOM objects into the first folder; the second may hold those of an earlier run."""
     # highdicom takes a second to load, and only writing needs it.
     from vertecast.reports.dicom.objects import build_objects
+    from vertecast.reports.dicom.read_sr import read_header
 
+    folder, earlier = folders
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote the patient's name where it has an unusual form
-        for name, item in build_objects(report, images, shown, printed, options):
+        previous = read_header(earlier / SR_NAME)
+        for name, item in build_objects(report, images, shown, printed, options, previous):
             item.save_as(folder / name, enforce_file_format=True)
 
 

@@ -151,6 +151,30 @@ def test_a_finding_and_its_segment_share_their_tracking_uid(ct_study) -> None:
     assert {sop_instance_uid for sop_instance_uid, _ in segments.values()} <= named
 
 
+def test_a_report_names_the_one_that_it_replaces(ct_study, tmp_path: Path) -> None:
+    _, result, _ = ct_study
+    read = []
+    for warning in ("", "", "late slices", "more of them", "more of them"):
+        report = replace(result.report, warnings=(warning,) if warning else ())
+        written(replace(result, report=report), tmp_path / "x")
+        read.append(dcmread(tmp_path / "x" / "sr.dcm"))
+    first, same, second, third, again = read
+    assert same.SOPInstanceUID == first.SOPInstanceUID
+    assert third.SOPInstanceUID == again.SOPInstanceUID != second.SOPInstanceUID
+    assert [int(one.InstanceNumber) for one in read] == [1, 1, 2, 3, 3]
+    assert "PredecessorDocumentsSequence" not in first
+    for one, before in ((second, first), (third, second), (again, second)):
+        [study] = one.PredecessorDocumentsSequence
+        [series] = study.ReferencedSeriesSequence
+        [reference] = series.ReferencedSOPSequence
+        assert reference.ReferencedSOPInstanceUID == before.SOPInstanceUID
+        assert series.SeriesInstanceUID == one.SeriesInstanceUID == before.SeriesInstanceUID
+    assert complaints(tmp_path / "x" / "sr.dcm") == []
+    (tmp_path / "x" / "sr.dcm").write_bytes(b"damaged")
+    written(result, tmp_path / "x")
+    assert dcmread(tmp_path / "x" / "sr.dcm").InstanceNumber == 1
+
+
 def test_pictures_and_report_come_back_as_they_were(ct_study) -> None:
     _, _, objects = ct_study
     folder = objects[0].parent

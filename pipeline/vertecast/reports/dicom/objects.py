@@ -39,6 +39,7 @@ def build_objects(
     shown: Pictures,
     printed: PrintedReport | None,
     options: DicomOptions,
+    previous: Dataset | None = None,
 ) -> Iterator[tuple[str, Dataset]]:
     """The structured report, the segmentations, the pictures and the PDF of a study that came from DICOM.
 
@@ -51,6 +52,7 @@ def build_objects(
         shown: Pictures of the report.
         printed: The report as PDF; None where it could not be printed.
         options: What the objects look like.
+        previous: The structured report of an earlier run, which this one may replace.
 
     Raises:
         UnreadableError: a source image cannot be read again.
@@ -58,7 +60,8 @@ def build_objects(
     """
     read = [(image, image.source.read()) for image in images]
     headers = [(image, found) for image, found in read if found and all(map(can_take_results, found))]
-    for name, item in _objects(report, headers, shown, printed, options, is_whole=len(headers) == len(read)):
+    whole = len(headers) == len(read)
+    for name, item in _objects(report, headers, shown, printed, options, is_whole=whole, previous=previous):
         _keep_to_its_time(item, headers[0][1][0])
         yield name, item
 
@@ -71,6 +74,7 @@ def _objects(
     options: DicomOptions,
     *,
     is_whole: bool,
+    previous: Dataset | None,
 ) -> Iterator[tuple[str, Dataset]]:
     """The objects as they are made now."""
     if not headers:
@@ -86,7 +90,7 @@ def _objects(
             segments |= segment_references(segmentation, findings, source, film)
             yield f"seg_{number}.dcm", segmentation
     if is_whole:
-        yield "sr.dcm", structured_report(report, replace(source, segments=segments))
+        yield "sr.dcm", structured_report(report, replace(source, segments=segments), previous)
     first = headers[0][1][0]
     for number, (name, picture) in enumerate(shown.items(), start=1):
         burned_in = _burned_in(headers) if name.startswith(FILM_PICTURES) else "NO"

@@ -40,6 +40,16 @@ def read_document(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_header(path: Path) -> Dataset | None:
+    """A structured report without its content; None where there is none, or none that can be read."""
+    wanted = ["StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "InstanceNumber"]
+    try:
+        header = dcmread(path, specific_tags=[*wanted, "PredecessorDocumentsSequence"])
+    except (OSError, InvalidDicomError, AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return header if all(keyword in header for keyword in wanted) else None
+
+
 def report_of(dataset: Dataset) -> StudyReport:
     """The report that a structured report holds. Points come back as the format keeps them, in 32 bits.
 

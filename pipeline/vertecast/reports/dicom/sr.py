@@ -44,7 +44,7 @@ UNICODE: Final = "ISO_IR 192"
 _PROCEDURES: Final = ("ct", "radiograph", "cine")
 
 
-def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
+def structured_report(report: StudyReport, source: SourceStudy, previous: Dataset | None = None) -> Dataset:
     """The report of a study as a DICOM object, ready to be saved.
 
     The series has the same UID in every run; the instance has it for the same results, so that an archive neither
@@ -54,6 +54,8 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
     Args:
         report: The study; its points in pixels name images of ``source``.
         source: The study's header and images.
+        previous: The study's structured report of an earlier run: where this one says something else it names it as its
+            predecessor, and has the next number in the series.
 
     Raises:
         OutputError: a point in pixels names no image of ``source``.
@@ -77,14 +79,19 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
         *_encode(records.SECTIONS, replace(report, limits=limits), context),
     ]
     number, description = SERIES["measurements"]
+    instance_uid = result_uid(uid, "sr", _digest(report), *_outlined(source), *sorted(_segmentations(source)))
+    if previous is not None and previous.get("StudyInstanceUID") != uid:
+        previous = None
+    is_new = previous is not None and previous.SOPInstanceUID != instance_uid
     kind = Comprehensive3DSR if any(map(items.has_patient_points, findings)) else ComprehensiveSR
     document = kind(
         evidence=_evidence(source),
         content=content,
         series_instance_uid=result_uid(uid, "sr"),
         series_number=number,
-        sop_instance_uid=result_uid(uid, "sr", _digest(report), *_outlined(source), *sorted(_segmentations(source))),
-        instance_number=1,
+        sop_instance_uid=instance_uid,
+        instance_number=1 if previous is None else int(previous.InstanceNumber) + is_new,
+        previous_versions=[previous] if is_new else None,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=OWN_MODEL_NAME,
         software_versions=__version__,
@@ -97,6 +104,8 @@ def structured_report(report: StudyReport, source: SourceStudy) -> Dataset:
     # highdicom copies the tree twice and walks it three times, which takes seconds: it sees the root with its context,
     # and the findings, whose references `source` has checked, are hung in after it.
     document.ContentSequence.extend(findings)
+    if previous is not None and not is_new and "PredecessorDocumentsSequence" in previous:
+        document.PredecessorDocumentsSequence = previous.PredecessorDocumentsSequence
     return document
 
 
