@@ -82,7 +82,7 @@ def structured_report(report: StudyReport, source: SourceStudy, previous: Datase
     instance_uid = result_uid(uid, "sr", _digest(report), *_outlined(source), *sorted(_segmentations(source)))
     if previous is not None and previous.get("StudyInstanceUID") != uid:
         previous = None
-    is_new = previous is not None and previous.SOPInstanceUID != instance_uid
+    replaced = [] if previous is None or previous.SOPInstanceUID == instance_uid else [previous]
     kind = Comprehensive3DSR if any(map(items.has_patient_points, findings)) else ComprehensiveSR
     document = kind(
         evidence=_evidence(source),
@@ -90,8 +90,8 @@ def structured_report(report: StudyReport, source: SourceStudy, previous: Datase
         series_instance_uid=result_uid(uid, "sr"),
         series_number=number,
         sop_instance_uid=instance_uid,
-        instance_number=1 if previous is None else int(previous.InstanceNumber) + is_new,
-        previous_versions=[previous] if is_new else None,
+        instance_number=1 if previous is None else int(previous.InstanceNumber) + len(replaced),
+        previous_versions=replaced or None,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=OWN_MODEL_NAME,
         software_versions=__version__,
@@ -104,7 +104,7 @@ def structured_report(report: StudyReport, source: SourceStudy, previous: Datase
     # highdicom copies the tree twice and walks it three times, which takes seconds: it sees the root with its context,
     # and the findings, whose references `source` has checked, are hung in after it.
     document.ContentSequence.extend(findings)
-    if previous is not None and not is_new and "PredecessorDocumentsSequence" in previous:
+    if previous is not None and not replaced and "PredecessorDocumentsSequence" in previous:
         document.PredecessorDocumentsSequence = previous.PredecessorDocumentsSequence
     return document
 
