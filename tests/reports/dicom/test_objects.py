@@ -231,6 +231,12 @@ def test_what_is_burned_into_a_film_is_told_of_its_picture(told: str | None, sai
     segmentation = dcmread(objects["seg_1.dcm"])
     assert [item.SegmentLabel for item in segmentation.SegmentSequence] == [f"V{n} vertebral body" for n in (1, 2, 3)]
     assert str(dcmread(objects["sr.dcm"])).count("'POLYLINE'") == 3, "each body is outlined"
+    groups, segments = _findings_and_segments(tmp_path / "out")
+    assert len(segments) == 3
+    for uid, (sop_instance_uid, segment) in segments.items():
+        assert _named_segments(groups[uid]) == [(sop_instance_uid, segment.SegmentNumber)]
+        [image] = [item for item in groups[uid].ContentSequence if _name(item) == "121233"]
+        assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == dcmread(source).SOPInstanceUID
     assert all(complaints(path) == [] for path in objects.values())
     assert entity_complaints([source, *objects.values()]) == []
 
