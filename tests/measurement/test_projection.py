@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from phantoms_projection import Body, Film, thirds
 from vertecast.errors import ConfigurationError
-from vertecast.images import ProjectionSpacing
+from vertecast.images import ProjectionSpacing, WeightLimits
 from vertecast.measurement.projection import CANAL_MISSED, MISSED, NO_SPINE, ProjectionMeasurement, measure_projection
 from vertecast.measurement.projection_angles import LARGEST_COBB, LORDOSIS
 from vertecast.measurement.projection_bodies import plane_of
@@ -285,6 +285,8 @@ def test_maps_of_another_shape_are_refused() -> None:
 
 def test_what_is_known_of_the_weights_stands_in_the_report() -> None:
     radiograph, segmentation = Film(bodies=thirds()).make()
-    known = replace(segmentation, limits=("these weights are young",))
+    limits = WeightLimits(always=("these weights are young",), with_cement=("they miss leaks",))
+    known = replace(segmentation, limits=limits)
     result = measure_projection(radiograph, known, series_instance_uid="1", modality="radiograph")
     assert "these weights are young" in result.limits
+    assert ("they miss leaks" in result.limits) == bool(result.cement)

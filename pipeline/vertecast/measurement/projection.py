@@ -29,6 +29,7 @@ from vertecast.measurement.projection_cement import (
     body_outlines,
     cement_pixels,
     measure_projection_cement,
+    without_doubtful,
 )
 from vertecast.measurement.projection_heights import NO_VOLUME, measure_projection_vertebrae, pixel
 from vertecast.measurement.projection_leaks import find_projection_leaks
@@ -66,6 +67,10 @@ SIDES: Final = (
 )
 LEVELS_UNKNOWN: Final = "Neither sacrum nor last rib in view: levels are numbered V1, V2, ... from the top."
 NO_SPINE: Final = "no spine in view"
+
+DENSE_SHADOW: Final = (
+    "{level}: dense shadow, cement possible: bone that crosses bone looks alike. It is not counted as cement."
+)
 
 UNSURE_VIEW: Final = 0.6
 """Below this confidence in the view the reader is told: an oblique view taken for a lateral one shortens bodies."""
@@ -129,6 +134,9 @@ def measure_projection(
     bodies = fit_plane_bodies(radiograph, segmentation, plane)
     outlines = body_outlines(bodies, segmentation, plane, radiograph.shape)
     found = assign_cement(cement_pixels(radiograph, segmentation), outlines, bodies, plane)
+    doubtful: tuple[int, ...] = ()
+    if modality == "radiograph":
+        found, doubtful = without_doubtful(found, radiograph, segmentation)
     vertebrae = measure_projection_vertebrae(
         radiograph, bodies, levels, plane, view=view, series_instance_uid=series_instance_uid,
         centers_px=centers_px(segmentation), confidences=segmentation.confidence, treated=found.treated,
@@ -154,6 +162,7 @@ def measure_projection(
         hardware=hardware,
         limits=(
             *_limits(view, modality, levels, plane),
+            *(DENSE_SHADOW.format(level=levels[n - 1].name) for n in doubtful),
             *segmentation.limits.told(cement_seen=bool(cement)),
         ),
         warnings=tuple(_warnings(radiograph, segmentation, found, hardware)),
