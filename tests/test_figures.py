@@ -64,4 +64,4 @@ def test_figures_of_the_last_version_stay_beside_the_new_ones(figures: ModuleTyp
     told = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert "found 15 of 20 leaks" in told["cement_limits"][0]
     assert "Of 11 simulated bodies of Genant grade 2 or 3" in told["limits"][0]
-    assert "graded 2 0 or 1 and left 2 undecided" in told["limits"][0]
+    assert "gave 2 the grade 0 or 1 and left 2 undecided" in told["limits"][0]
