@@ -183,8 +183,8 @@ def limits(name: str, kept: Figures) -> list[str]:
         return []
     overlooked, undecided = broken[:, :2].sum(), broken[:, GRADES].sum()
     return [
-        f"Of {broken.sum()} simulated bodies of Genant grade 2 or 3 the weights {name} {now['version']} gave {overlooked} "
-        f"the grade 0 or 1 and left {undecided} undecided: no fracture in a report excludes none."
+        f"Of {broken.sum()} simulated bodies of Genant grade 2 or 3 the weights {name} {now['version']} gave "
+        f"{overlooked} the grade 0 or 1 and left {undecided} undecided: no fracture in a report excludes none."
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from phantoms_projection import DEPTH_MM, Body, Film, thirds
-from vertecast.anatomy import Compartment
+from vertecast.anatomy import CEMENT_INSIDE_LABEL, Compartment
 from vertecast.images import View
 from vertecast.measurement.projection import ProjectionMeasurement, combine_views, measure_projection
 from vertecast.reports import document, summary
@@ -200,3 +200,29 @@ def test_a_report_of_projections_fits_the_schema_and_comes_back(view: View, plan
     area = written["cement"][0]["area"]
     assert "value" not in area or float(row["cement_area_mm2"]) == pytest.approx(area["value"], rel=1e-3)
     assert 0 < float(row["cement_area_fraction"]) < 1
+
+
+@pytest.mark.parametrize(
+    ("probability", "brightness", "is_claimed"),
+    [(1.0, 1.0, True), (0.7, 1.0, True), (1.0, 0.0, False), (0.55, 1.0, False)],
+)
+def test_on_a_radiograph_a_dense_shadow_that_may_be_bone_is_told_and_not_counted(
+    probability: float, brightness: float, is_claimed: bool
+) -> None:
+    film = Film(bodies=thirds())
+    radiograph, segmentation = film.make(cement=boxes(film, ((2, 0), INSIDE)))
+    plain, _ = film.make()
+    intensity = plain.intensity + brightness * (radiograph.intensity - plain.intensity)
+    said = replace(
+        segmentation,
+        cement_probability=(segmentation.cement_probability * np.float16(probability)).astype(np.float16),
+    )
+    taken = replace(radiograph, intensity=intensity.astype(np.float32))
+    result = measure_projection(taken, said, series_instance_uid="1", modality="radiograph")
+    assert [finding.level for finding in result.cement] == (["L3"] if is_claimed else [])
+    assert any("L3: dense shadow, cement possible" in limit for limit in result.limits) != is_claimed
+    assert any(vertebra.treated for vertebra in result.vertebrae) == is_claimed
+    if not is_claimed:
+        assert not (result.labels == CEMENT_INSIDE_LABEL).any()
+    cine = measure_projection(taken, said, series_instance_uid="1", modality="fluoroscopy")
+    assert [finding.level for finding in cine.cement] == ["L3"], "in a cine cement is known by its appearing"
