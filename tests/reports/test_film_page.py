@@ -56,6 +56,14 @@ def test_what_films_miss_stands_on_the_page_and_in_the_document(film_case: FilmC
     assert any("That is not no leak" in line for line in wording.summary(sound))
     assert not any("not no leak" in line for line in wording.summary(film_case.report))
     assert "That is not no leak" in page.write_page(replace(sound, vertebrae=()), {})
+    untreated = replace(sound, cement=())
+    assert not any("leak" in line for line in wording.summary(untreated)), "without cement nothing leaks"
+
+
+def test_a_vertebra_in_two_views_is_one(film_case: FilmCase) -> None:
+    lateral = [v for v in film_case.report.vertebrae if "left" not in v.heights]
+    assert 0 < len(lateral) < len(film_case.report.vertebrae)
+    assert f" {len(lateral)} vertebrae" in wording.summary(film_case.report)[0]
 
 
 def test_ap_heights_are_ratios_where_mm_do_not_hold(film_case: FilmCase) -> None:

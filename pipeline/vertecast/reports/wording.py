@@ -162,7 +162,9 @@ def summary(report: StudyReport) -> tuple[str, ...]:
         return ("No vertebra was measured.", *_unseen_leaks(report))
     graded = [v for v in report.vertebrae if not isinstance(v.genant_grade, NotMeasured)]
     fractured = sum(map(is_fractured, graded))
-    found = f"{len(report.vertebrae)} {'vertebra' if len(report.vertebrae) == 1 else 'vertebrae'}"
+    # An AP view shows the same vertebrae once more, and none of their fractures.
+    seen = [v for v in report.vertebrae if "left" not in v.heights] or report.vertebrae
+    found = f"{len(seen)} {'vertebra' if len(seen) == 1 else 'vertebrae'}"
     if not graded:
         lines = [f"No Genant grade could be given in {found}."]
     elif fractured == 0:
@@ -211,9 +213,9 @@ def deformity_sentences(report: StudyReport) -> tuple[str, ...]:
 
 
 def _unseen_leaks(report: StudyReport) -> tuple[str, ...]:
-    """What a projection without a suspected leak does not say."""
+    """What a projection with cement and without a suspected leak does not say."""
     kinds = {series.kind for series in report.series if series.status == "analyzed"}
-    if not kinds & {"radiograph", "cine"} or any(leak.area is not None for leak in report.leaks):
+    if not kinds & {"radiograph", "cine"} or not report.cement or any(leak.area is not None for leak in report.leaks):
         return ()
     return ("No leak is suspected on the films. That is not no leak: what films miss stands under Limits.",)
 
