@@ -92,7 +92,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "deformity_index_levels": "how many of these 13 levels were graded; with fewer the sum is partial",
     "body_volume_ml": "volume of the body",
     "density_hu": "mean of the trabecular core",
-    "canal_compromise": "1 - canal diameter / that of the neighbours",
+    "canal_compromise": "1 - canal diameter / that of the neighbours; not scored yet, so the page does not show it",
     "retropulsion_mm": "how far the posterior wall reaches behind the line of its neighbours' walls",
     "cement_volume_ml": "all cement of the vertebra, inside and leaked",
     "cement_inside_ml": "cement inside the body",
