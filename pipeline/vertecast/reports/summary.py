@@ -63,7 +63,7 @@ class RunSummary:
 COLUMNS: Final[Mapping[str, str]] = {
     "study_instance_uid": "study",
     "series_instance_uid": "series that the vertebra was measured in",
-    "phase": "pre, intra or post vertebroplasty, or unknown",
+    "phase": "pre, intra (cement appears in a cine) or post vertebroplasty, or unknown",
     "level": "C1 to S1; V1, V2, ... from the top where the level is unknown",
     "level_confidence": "0 to 1",
     "level_source": "what the level was counted from",
