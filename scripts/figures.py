@@ -36,7 +36,7 @@ SHORT: Final = {
         "cement_dice_pooled", "treated_found", "leaks_found", "quiet_without_such_leak",
     ),
 }  # fmt: skip
-"""The scores that README shows; the card has them all."""
+"""The scores that README shows beside the real images; the card has them all."""
 
 REAL: Final = {
     "scored_dice": "body Dice",
@@ -60,7 +60,8 @@ REAL: Final = {
 }
 """What is kept of a real image or of a folder of films, and its name; of lists the length."""
 
-GRADES: Final = 4
+NOT_GRADED: Final = 4
+"""Column of the confusion of grades behind those found, 0 to 3."""
 
 
 def estimate(score: Figures) -> Figures:
@@ -181,7 +182,7 @@ def limits(name: str, kept: Figures) -> list[str]:
     broken = np.array(now["genant_confusion"])[2:]
     if not broken.sum():
         return []
-    overlooked, undecided = broken[:, :2].sum(), broken[:, GRADES].sum()
+    overlooked, undecided = broken[:, :2].sum(), broken[:, NOT_GRADED].sum()
     return [
         f"Of {broken.sum()} simulated bodies of Genant grade 2 or 3 the weights {name} {now['version']} gave "
         f"{overlooked} the grade 0 or 1 and left {undecided} undecided: no fracture in a report excludes none."
@@ -234,7 +235,7 @@ def pages(root: Path) -> Iterator[tuple[Path, Callable[[str], str]]]:
             return written(written(text, "simulated", [*simulated_table(kept)]), "real", [*real_table(kept)])
 
         def readme(text: str, kept: Figures = kept, name: str = name) -> str:
-            return written(text, name, [*short_table(name, kept)])
+            return written(text, name, [*short_table(name, kept), "", *real_table(kept)])
 
         def metadata(text: str, kept: Figures = kept, name: str = name) -> str:
             own = {"limits": limits(name, kept), "cement_limits": cement_limits(name, kept)}

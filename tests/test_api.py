@@ -96,6 +96,8 @@ def test_wrong_calls_say_what_to_do(tmp_path: Path) -> None:
         vertecast.analyze(tmp_path / "b.nii.gz")
     with pytest.raises(ConfigurationError, match="nonsense"):
         vertecast.analyze(tmp_path / "a.nii.gz", config={"analysis": {"nonsense": 1}})
+    with pytest.raises(ConfigurationError, match="are for the command"):
+        vertecast.analyze(tmp_path / "a.nii.gz", config={"output": {"deidentify": True}})
 
 
 def test_two_studies_are_compared_in_memory(tmp_path: Path) -> None:

@@ -102,6 +102,13 @@ def test_two_runs_never_write_into_one_folder(finished: tuple[Path, Path], tmp_p
     assert not (copy / ".run.lock").exists()
 
 
+def test_a_folder_that_cannot_be_locked_is_a_reason(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    inputs, _ = finished
+    (tmp_path / "out" / ".run.lock").mkdir(parents=True)
+    with pytest.raises(OutputError, match="cannot be written"):
+        run([inputs / "a.nii.gz"], tmp_path / "out", NEVER)
+
+
 def test_a_second_run_takes_over_what_is_done(finished: tuple[Path, Path], tmp_path: Path) -> None:
     inputs, out = finished
     copy = copied(out, tmp_path)

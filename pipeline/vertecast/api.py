@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from vertecast.config import Config, load_config
 from vertecast.dicom.discover import StudyFiles, find_studies
 from vertecast.engine import shipped_engine
-from vertecast.errors import InputError, UnreadableError
+from vertecast.errors import ConfigurationError, InputError, UnreadableError
 from vertecast.images import Mask, Volume
 from vertecast.jobs import measured_study
 from vertecast.reports.document import from_document
 from vertecast.reports.outputs import REPORT_NAME, write_study
-from vertecast.reports.summary import vertebra_rows
+from vertecast.reports.summary import vertebra_csv
 from vertecast.results import NotMeasured, StudyReport
 from vertecast.workflow import ProjectionSegmenter, Segmenter, StudyResult, analyze_study
 from vertecast.workflow.change import EarlierStudy, with_changes
@@ -206,7 +206,7 @@ def to_frame(*reports: StudyReport) -> pandas.DataFrame:
     """
     import pandas
 
-    return pandas.read_csv(io.StringIO(vertebra_rows(reports)))
+    return pandas.read_csv(io.StringIO(vertebra_csv(reports)))
 
 
 def _silent(_text: str) -> None:
@@ -215,10 +215,14 @@ def _silent(_text: str) -> None:
 
 def _config(options: Options) -> Config:
     if isinstance(options, Config):
-        return options
-    if isinstance(options, Mapping):
-        return Config().with_overrides(options)
-    return load_config(None if options is None else Path(options))
+        chosen = options
+    elif isinstance(options, Mapping):
+        chosen = Config().with_overrides(options)
+    else:
+        chosen = load_config(None if options is None else Path(options))
+    if chosen.output.deidentify or chosen.output.identify:
+        raise ConfigurationError("output.deidentify and output.identify are for the command; use: vertecast analyze")
+    return chosen
 
 
 def _found(paths: Sequence[Source]) -> tuple[list[StudyFiles], list[str]]:

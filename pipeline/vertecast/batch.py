@@ -120,19 +120,23 @@ def _alone(out: Path) -> Generator[None, None, None]:
     """Keep other runs out of a folder. The lock ends with the process, however that ends.
 
     Raises:
-        OutputError: another run holds it.
+        OutputError: another run holds it, or the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
     path = out / LOCK_NAME
+    lock = FileLock(path, blocking=False)
     try:
-        with FileLock(path, blocking=False):
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+        lock.acquire()
     except Timeout as error:
         raise OutputError(f"{out}: another run is writing into it; wait for its end or choose another --out") from error
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def _run(plan: Plan, config: Config) -> Generator[StudyRun, None, None]:

@@ -211,11 +211,19 @@ def test_a_qform_that_cannot_be_is_passed_over_beside_a_sform(tmp_path: Path) ->
         read(path)
 
 
-@pytest.mark.parametrize("named", ["/etc/hostname", "../other/ct.raw"])
-def test_a_header_that_names_a_file_elsewhere_is_refused(tmp_path: Path, named: str) -> None:
-    save_itk(tmp_path / "ct.mhd", TRUTH.astype(np.int16))
-    header = (tmp_path / "ct.mhd").read_text()
-    assert read(tmp_path / "ct.mhd").volume.shape == SHAPE
-    (tmp_path / "ct.mhd").write_text(header.replace("ct.raw", named))
+@pytest.mark.parametrize("named", ["/etc/hostname", "../other/ct.raw", "LIST\n/etc/hostname"])
+@pytest.mark.parametrize(
+    ("suffix", "key"), [(".mhd", "ElementDataFile = "), (".mha", "ElementDataFile = "), (".nhdr", "data file: ")]
+)
+def test_a_header_that_names_a_file_elsewhere_is_refused(tmp_path: Path, named: str, suffix: str, key: str) -> None:
+    whole = save_itk(tmp_path / f"ct{'.mhd' if suffix == '.mha' else suffix}", TRUTH.astype(np.int16))
+    assert read(whole).volume.shape == SHAPE
+    lines = [line for line in whole.read_text().splitlines() if not line.startswith(key)]
+    (tmp_path / "other").mkdir()
+    moved = tmp_path / "other" / f"ct{suffix}"
+    moved.write_text("\n".join([*lines, key + named, ""]))
     with pytest.raises(UnreadableError, match="outside its folder"):
-        read(tmp_path / "ct.mhd")
+        read(moved)
+    moved.write_text("\n".join([lines[0], *["Comment = " + "x" * 99] * 700, *lines[1:], key + named, ""]))
+    with pytest.raises(UnreadableError):
+        read(moved)

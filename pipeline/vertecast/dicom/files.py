@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -28,8 +28,8 @@ WHOLE: Final = 1e-3
 LONGEST_HEADER: Final = 65536
 """Bytes of a MetaImage in which its text header ends."""
 
-DATA_FILE_KEYS: Final = ("elementdatafile", "data file", "datafile")
-"""Keys of MetaImage and NRRD headers that name the file of the voxels."""
+DATA_FILE: Final = re.compile(r"\s*(?:ElementDataFile|data ?file)\s*[:=]\s*(.*\S)", re.IGNORECASE)
+"""Line of a MetaImage or NRRD header that names the file of the voxels."""
 
 Values = npt.NDArray[np.generic]
 
@@ -206,18 +206,29 @@ def _require_itk_geometry(path: Path, image: Any) -> None:
 def _require_own_data(path: Path) -> None:
     """Refuse a header that names a file outside its folder: ITK would read whatever the service may read.
 
+    Whatever the suffix, MetaImage and NRRD take their voxels from a file, or a list of files, that the header names.
+
     Raises:
-        UnreadableError: it names one.
+        UnreadableError: it names one elsewhere, or is too long to tell.
     """
-    if not path.name.lower().endswith((".mhd", ".nhdr")):
-        return
     with path.open("rb") as file:
-        header = file.read(LONGEST_HEADER).decode("latin-1")
-    for line in header.splitlines():
-        key, _, name = line.replace(":", "=", 1).partition("=")
-        name = name.strip()
-        if key.strip().lower() in DATA_FILE_KEYS and (Path(name).is_absolute() or ".." in re.split(r"[/\\]", name)):
+        start = file.read(LONGEST_HEADER)
+    lines = start.decode("latin-1").split("\n")
+    for n, line in enumerate(lines):
+        if not line.strip():
+            return  # the header of an NRRD ends, and the voxels follow
+        found = DATA_FILE.match(line)
+        if found is None:
+            continue
+        is_list = found[1].upper().startswith("LIST")
+        if is_list and len(start) == LONGEST_HEADER:
+            break
+        names = [name.strip() for name in (lines[n + 1 :] if is_list else [found[1]])]
+        if any(PurePath(name).is_absolute() or ".." in re.split(r"[/\\]", name) for name in names):
             raise UnreadableError("names a data file outside its folder; put the two side by side")
+        return
+    if len(start) == LONGEST_HEADER:
+        raise UnreadableError(f"has a header of more than {LONGEST_HEADER} bytes; write it again in one file")
 
 
 def _read_itk(path: Path) -> tuple[Values, geometry.FloatArray, float, float]:

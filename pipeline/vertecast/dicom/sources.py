@@ -113,19 +113,21 @@ TOO_LARGE_INFLATED: Final = (
 def is_too_large_inflated(file: BinaryIO) -> bool:
     """Whether a DICOM file is deflated and becomes too large for memory; found out piece by piece.
 
-    The file is read from its start and left there.
-
-    Data behind the group of file meta information (PS3.10 7.1) are raw deflate (PS3.5 A.5).
+    The file is read from its start and left there. Data behind the group of file meta information (PS3.10 7.1) are raw
+    deflate (PS3.5 A.5).
     """
     start = file.read(META_GROUP_START + META_GROUP_BYTES)
     file.seek(0)
-    if start[128:132] != b"DICM" or DEFLATED not in start:
+    if start[128:META_GROUP_START] != b"DICM" or DEFLATED not in start[META_GROUP_START:]:
         return False
     (length,) = struct.unpack_from("<I", start, META_GROUP_START + 8)
     file.seek(META_GROUP_START + 12 + length)
     inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     try:
-        while size <= MAX_INFLATED_BYTES and (part := inflater.unconsumed_tail or file.read(INFLATED_PART)):
+        while size <= MAX_INFLATED_BYTES and not inflater.eof:
+            part = inflater.unconsumed_tail or file.read(INFLATED_PART)
+            if not part:
+                break
             size += len(inflater.decompress(part, INFLATED_PART))
     except zlib.error:
         return False  # whoever reads it says what is wrong with it

@@ -181,8 +181,10 @@ def _is_claimed(
     """Whether the cement of a body passes one of `CLAIMED`; ``away``: pixels that no cement is near."""
     own = (found.owner == n) & (found.outline == n)
     near = np.isin(found.outline, (n - 1, n, n + 1)) & (found.outline > 0) & away
-    if not own.any() or near.sum() < LEAST_NEAR_PX:
-        return bool(own.any())
+    if not own.any():
+        return False
+    if near.sum() < LEAST_NEAR_PX:  # nothing to compare with: the network's word stands
+        return True
     sure = float(np.percentile(segmentation.cement_probability[own].astype(np.float32), SURE_PERCENTILE))
     low, high = np.percentile(picture[near], (5, 95))
     contrast = float(np.median(picture[own]) - np.median(picture[near])) / max(float(high - low), 1e-6)

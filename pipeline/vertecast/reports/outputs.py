@@ -210,7 +210,7 @@ def remove_half_written(directory: Path) -> None:
                 os.rename(path, directory)
                 continue
             _keep_foreign(path, directory)
-        shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path)
 
 
 def write_run(directory: Path, run: summary.RunSummary) -> None:

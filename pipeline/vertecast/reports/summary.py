@@ -118,10 +118,10 @@ COLUMNS: Final[Mapping[str, str]] = {
 
 def summary_csv(run: RunSummary) -> str:
     """The table of all vertebrae of a run, comma separated with a header line."""
-    return vertebra_rows([study.report for study in run.studies if study.report is not None])
+    return vertebra_csv([study.report for study in run.studies if study.report is not None])
 
 
-def vertebra_rows(reports: Iterable[StudyReport]) -> str:
+def vertebra_csv(reports: Iterable[StudyReport]) -> str:
     """The table of all vertebrae of some reports."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
