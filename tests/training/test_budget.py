@@ -67,7 +67,7 @@ class Clock:
             raise KilledError
         done = _TRAIN_STEP(run, *args)
         self.seconds += self.step_s
-        self.rates.append(run.optimizer.param_groups[0]["lr"])
+        self.rates.append(run.optimizers[0].param_groups[0]["lr"])
         return done
 
 

@@ -26,7 +26,7 @@ class RunSettings(BaseModel):
         pool: Patients of which examples are taken at the same time.
         uses: Examples for each patient drawn.
         steps, batch: Length of the run; examples of one step, in each process.
-        learning_rate, weight_decay: Of AdamW, at the peak of the schedule.
+        learning_rate, weight_decay: Of Muon and AdamW (`optimizers`), at the peak of the schedule.
         average_decay: Memory of the running average of the weights, which is what a bundle gets.
         seed: Of weights and examples.
         workers: Processes that make examples; 0 makes them in the training process.

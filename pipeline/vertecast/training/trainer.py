@@ -1,8 +1,8 @@
 """The run of a training: steps, running average, checkpoints, scores; what is learnt is a `Task`.
 
 The same code runs on a CPU, on a GPU and in several processes (``torchrun``). A run that was killed goes on from
-``last.pt`` in its folder as if it had not been: weights, their average, the optimiser, torch's random numbers, the time
-used and the examples are those of the step. On a CPU, with the same versions, threads, workers and processes, the
+``last.pt`` in its folder as if it had not been: weights, their average, the optimisers, torch's random numbers, the
+time used and the examples are those of the step. On a CPU, with the same versions, threads, workers and processes, the
 result is the same to the last bit, unless the schedule has a time budget; a GPU adds up in an order of its own.
 """
 
@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vertecast.errors import ConfigurationError
 from vertecast.training.loader import batches
+from vertecast.training.optimizers import optimizers
 from vertecast.training.parallel import Place
 from vertecast.training.record import Record
 from vertecast.training.task import Batch, Scores, Task
@@ -46,7 +48,7 @@ def _this_process() -> Place:
 
 
 class Trainer:
-    """Holds a run: network, its running average, optimiser, step count and curves.
+    """Holds a run: network, its running average, optimisers, step count and curves.
 
     Args:
         task: What is learnt, by which schedule.
@@ -55,7 +57,8 @@ class Trainer:
         place: This process among those that train together; None: it is alone.
 
     Raises:
-        ConfigurationError: the data cannot be used, or TensorBoard is asked for and not installed.
+        ConfigurationError: the data cannot be used, the run found is of an earlier version, or TensorBoard is asked
+            for and not installed.
     """
 
     def __init__(self, task: Task, folder: Path, place: Place | None = None) -> None:
@@ -69,9 +72,7 @@ class Trainer:
         self.average = torch.optim.swa_utils.AveragedModel(
             self.net, multi_avg_fn=_running_average(settings.average_decay)
         )
-        self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimizers = optimizers(self.net, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
         self.step = 0
         self.elapsed_s = 0.0
         self.best: float | None = None
@@ -103,9 +104,15 @@ class Trainer:
 
     def _restore(self) -> None:
         state = torch.load(self.folder / LAST, map_location=self.place.device, weights_only=True)
+        if "optimizers" not in state:
+            raise ConfigurationError(
+                f"{self.folder / LAST} is of an earlier version and cannot be gone on with; "
+                "finish it with that version, or begin anew in another folder"
+            )
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.step = int(state["step"])
         self.elapsed_s = float(state.get("elapsed_s", 0.0))
         self.best = state.get("best")
@@ -117,7 +124,7 @@ class Trainer:
         state = {
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "elapsed_s": self.elapsed_s,
             "best": self.best,
@@ -188,15 +195,17 @@ class Trainer:
         device = self.place.device
         batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
         rate = self._learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16, enabled=self._is_bfloat16):
             terms, scores = self.task.losses(trained, batch)
         loss = torch.stack(list(terms.values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.net.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.average.update_parameters(self.net)
         return {k: float(v.detach()) for k, v in terms.items()}, scores
 
