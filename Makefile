@@ -1,6 +1,7 @@
 # make demo   analyses data_samples/ and prints where the report page lies
 # make test   runs the tests
-# Both make the virtual environment and install what is missing. PYTHON and VENV may be set from outside.
+# make docs   builds the documentation into out/site, with the reports of the samples and a notebook that is run
+# All make the virtual environment and install what is missing. PYTHON and VENV may be set from outside.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 INPUTS = pyproject.toml constraints.txt scripts/install_system.sh
 
-.PHONY: demo test lint clean
+.PHONY: demo docs test lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -28,6 +29,9 @@ test: $(VENV)/.installed-dev
 	wait $$programs; programs=$$?; cat .programs.log; rm .programs.log; \
 	$(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report --skip-covered; \
 	test $$parts -eq 0 && test $$programs -eq 0
+
+docs: $(VENV)/.installed-dev demo
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check

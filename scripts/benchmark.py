@@ -9,10 +9,10 @@
 - ``runtimes``: torch and OpenVINO, float32 and bfloat16: time, and what moves in the measurements;
 - ``training``: seconds a crop or picture of each network's training, with the worker.
 
-``--table README.md`` writes the table between its two marker comments. ``--from FILE...`` takes stored figures, the
-later file before the earlier one, and measures only the subjects that are named. A subject that fails is told in the
-table, and the others go on. What each figure means stands at the head of its module in ``scripts/benchmarks``. Exit
-status: 0 done, 1 some subject failed, 2 wrong use.
+``--table docs/performance.md`` writes the table between its two marker comments. ``--from FILE...`` takes stored
+figures, the later file before the earlier one, and measures only the subjects that are named. A subject that fails is
+told in the table, and the others go on. What each figure means stands at the head of its module in
+``scripts/benchmarks``. Exit status: 0 done, 1 some subject failed, 2 wrong use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Figures of the shipped weights stand in one file a bundle, ``docs/scores.json``; what people read is written from it.
 
-``python scripts/figures.py`` writes the marked tables of the cards and of README, and the limits that reports print,
-again; ``--check`` changes nothing and ends with 1 where one of them differs. ``python scripts/figures.py --take
+``python scripts/figures.py`` writes the marked tables of the cards, of docs/accuracy.md and of README, and the limits
+that reports print, again; ``--check`` changes nothing and ends with 1 where one of them differs. ``--take
 models/ct_spine --simulated OUT/scores.json --real OUT/real.json`` takes new figures of `evaluate.py`; those of an older
 version of the weights stay beside them, for comparison.
 """
@@ -36,7 +36,18 @@ SHORT: Final = {
         "cement_dice_pooled", "treated_found", "leaks_found", "quiet_without_such_leak",
     ),
 }  # fmt: skip
-"""The scores that README shows beside the real images; the card has them all."""
+"""The scores that docs/accuracy.md shows beside the real images; the card has them all."""
+
+SHORTEST: Final = {
+    "ct_spine": (
+        "body_dice", "anterior_height_mae_fine_mm", "wedge_angle_mae_deg", "cement_volume_error", "leaks_found",
+        "false_leaks_reported",
+    ),
+    "xray_spine": ("bodies_found", "corner_error_median", "treated_found", "leaks_found"),
+}  # fmt: skip
+"""The scores that README shows."""
+
+KINDS: Final = {"ct_spine": "CT", "xray_spine": "film"}
 
 REAL: Final = {
     "scored_dice": "body Dice",
@@ -166,7 +177,7 @@ def real_table(kept: Figures) -> Iterator[str]:
 
 
 def short_table(name: str, kept: Figures) -> Iterator[str]:
-    """What README shows."""
+    """What docs/accuracy.md shows of simulated images."""
     now = kept["now"]
     yield f"| {name} {now['version']}, {now['studies']} simulated studies | |"
     yield "|---|---|"
@@ -174,6 +185,18 @@ def short_table(name: str, kept: Figures) -> Iterator[str]:
         score = now["simulated"].get(key)
         if score is not None:
             yield f"| {score['label'].removesuffix(' (simulated)')} | {cell(score)} |"
+
+
+def shortest_table(bundles: Mapping[str, Figures]) -> Iterator[str]:
+    """What README shows of all bundles."""
+    yield "| simulated studies | | aim |"
+    yield "|---|---|---|"
+    for name, kept in bundles.items():
+        for key in SHORTEST[name]:
+            score = kept["now"]["simulated"].get(key)
+            if score is not None:
+                label = score["label"].removesuffix(" (simulated)")
+                yield f"| {KINDS[name]}: {label} | {cell(score, interval=False)} | {score.get('target') or ''} |"
 
 
 def limits(name: str, kept: Figures) -> list[str]:
@@ -225,16 +248,15 @@ def written(text: str, mark: str, lines: Sequence[str]) -> str:
 
 def pages(root: Path) -> Iterator[tuple[Path, Callable[[str], str]]]:
     """Every file that holds figures, and how its text becomes what it should be."""
-    for bundle in sorted((root / "models").iterdir()):
-        if not (bundle / SCORES).is_file():
-            continue
-        kept = json.loads((bundle / SCORES).read_text(encoding="utf-8"))
-        name = bundle.name
+    bundles = {bundle.name: bundle for bundle in sorted((root / "models").iterdir()) if (bundle / SCORES).is_file()}
+    figures = {name: json.loads((bundle / SCORES).read_text(encoding="utf-8")) for name, bundle in bundles.items()}
+    for name, bundle in bundles.items():
+        kept = figures[name]
 
         def card(text: str, kept: Figures = kept) -> str:
             return written(written(text, "simulated", [*simulated_table(kept)]), "real", [*real_table(kept)])
 
-        def readme(text: str, kept: Figures = kept, name: str = name) -> str:
+        def accuracy(text: str, kept: Figures = kept, name: str = name) -> str:
             return written(text, name, [*short_table(name, kept), "", *real_table(kept)])
 
         def metadata(text: str, kept: Figures = kept, name: str = name) -> str:
@@ -242,8 +264,9 @@ def pages(root: Path) -> Iterator[tuple[Path, Callable[[str], str]]]:
             return json.dumps(json.loads(text) | own, indent=2) + "\n"
 
         yield bundle / CARD, card
-        yield root / "README.md", readme
+        yield root / "docs" / "accuracy.md", accuracy
         yield bundle / METADATA, metadata
+    yield root / "README.md", lambda text: written(text, "short", [*shortest_table(figures)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

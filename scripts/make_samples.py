@@ -60,9 +60,13 @@ Simulated images of invented patients, made by `python scripts/make_samples.py`;
 
 Each CT study is a series of JPEG-LS lossless DICOM files. `truth/<StudyInstanceUID>.json` holds what is true of it: the
 six points, heights, wedge angle and grade of every vertebra in view, the volume of the cement inside the body, and each
-leak with its compartment and volume. Lengths are in millimetres (LPS), angles in degrees, volumes in millilitres. The
-labels of every voxel can be made again with `python scripts/make_samples.py --labels --out DIR`. The truth of films and
-cines is described in `docs/simulation.md`.
+leak with its compartment and volume; `truth/<StudyInstanceUID>.nii.gz` is the label of every voxel of a CT. Lengths are
+in millimetres (LPS), angles in degrees, volumes in millilitres. The truth of films and cines is described in
+`docs/simulation.md`. What the program says of all this is scored by
+
+```sh
+vertecast evaluate --truth data_samples --predictions out/demo --out out/scores
+```
 """
 
 
@@ -99,7 +103,6 @@ def main() -> int:
     """Write the samples; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "data_samples")
-    parser.add_argument("--labels", action="store_true", help="write label maps beside the truth")
     arguments = parser.parse_args()
     spine = find_spine(PATIENT_SEED, has_lone_l1_wedge, fracture_rate=0.15)
     l1 = [v.level for v in spine.vertebrae].index(Level.L1)
@@ -121,7 +124,7 @@ def main() -> int:
     sound = make_case(SOUND_SEED, "ct", sound_spine, (t11, len(sound_spine.vertebrae)), [sound_plan])
     try:
         for case in (patient, sound):
-            for folder in write_study(case, arguments.out, labels=arguments.labels):
+            for folder in write_study(case, arguments.out, labels=True):
                 print(folder)
         cine = simulate_cine(CINE_SEED, CineSettings(seconds=(CINE_S, CINE_S)), content="cement")
         for study in (*simulate_films(FILM_SEED, "films"), cine):

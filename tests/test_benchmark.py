@@ -103,8 +103,8 @@ def test_without_its_two_markers_a_file_is_left_alone_before_anything_is_measure
     assert readme.read_text(encoding="utf-8") == text
 
 
-def test_readme_has_a_place_for_the_table(repository: Path) -> None:
-    table.check(repository / "README.md")
+def test_the_page_has_a_place_for_the_table(repository: Path) -> None:
+    table.check(repository / "docs" / "performance.md")
 
 
 def test_a_failed_subject_is_named_and_the_others_go_on(

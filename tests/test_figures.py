@@ -1,4 +1,4 @@
-"""Cards, README and the limits of reports say what ``docs/scores.json`` of each bundle says."""
+"""Cards, docs/accuracy.md, README and the limits of reports say what ``docs/scores.json`` of each bundle says."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def checkout(tmp_path: Path) -> Path:
     """What holds figures, without the weights."""
     shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("*.safetensors"))
     shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "accuracy.md", tmp_path / "docs")
     return tmp_path
 
 

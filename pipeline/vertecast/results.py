@@ -28,12 +28,20 @@ class Quantity:
     unit: str
     interval95: tuple[float, float] | None = None
 
+    def __str__(self) -> str:
+        """As "17.0 mm (14.9 to 19.1)", for people who print it; pages have their own ways."""
+        own = f"{self.value:.3g}" if self.unit == "1" else f"{self.value:.3g} {self.unit}"
+        return own if self.interval95 is None else f"{own} ({self.interval95[0]:.3g} to {self.interval95[1]:.3g})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotMeasured:
     """Why a number is missing, as a sentence fragment for the reader ("cut by the edge of the image")."""
 
     reason: str
+
+    def __str__(self) -> str:
+        return f"not measured: {self.reason}"
 
 
 Measured: TypeAlias = Quantity | NotMeasured
