@@ -72,3 +72,19 @@ def test_a_cavity_belongs_to_the_body_round_it_and_a_notch_does_not() -> None:
     expected[4:6, 5:8, 6:9] = True
     expected[6, 5, 7] = True
     assert np.array_equal(enclosed(structure), expected)
+
+
+@pytest.mark.parametrize("margin", [0, 3])
+def test_a_hole_that_opens_at_the_edge_of_the_image_is_enclosed_where_the_body_goes_round_it(margin: int) -> None:
+    """A body cut by the upper edge, hollow up to it; beside it a body with a notch in front, which is no hole."""
+    structure = np.zeros((40, 30, 20 + margin), dtype=np.uint8)
+    outside = np.zeros(structure.shape, dtype=bool)
+    outside[:, :, 20:] = True
+    structure[4:16, 5:20, 8:20] = Structure.BODY
+    structure[8:12, 9:15, 11:20] = Structure.DISC
+    structure[24:36, 5:20, 8:20] = Structure.BODY
+    structure[28:32, 5:15, 11:20] = Structure.DISC
+    expected = np.zeros(structure.shape, dtype=bool)
+    expected[8:12, 9:15, 11:20] = True
+    assert np.array_equal(enclosed(structure, outside), expected)
+    assert not enclosed(structure).any()

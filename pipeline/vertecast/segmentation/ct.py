@@ -136,7 +136,7 @@ class CtSegmenter:
         maps.clear(outside)
         spacing = self.bundle.outliner.spacing_mm
         add_same_batch(maps.cement, maps.metal, hu, spacing)
-        structure = _settled(maps)
+        structure = _settled(maps, outside)
         found = separate(structure, maps.offset_mm, spacing)
         _take_leaks_out(maps, structure, found.labels)
         edges = ndimage.binary_dilation(outside), _near_edge(volume, outside, grid, spacing)
@@ -152,7 +152,7 @@ class CtSegmenter:
             far, far_labels = structure, labels
             labels = self.closer.refine(volume, grid, maps, labels, instances.centers_index)
             maps.clear(outside)
-            structure = _settled(maps)
+            structure = _settled(maps, outside)
             _keep_far(structure, labels, far, far_labels)
             _take_leaks_out(maps, structure, labels)
         return Segmentation(
@@ -261,10 +261,10 @@ class _Candidate:
     touches_border: bool
 
 
-def _settled(maps: Maps) -> npt.NDArray[np.uint8]:
+def _settled(maps: Maps, outside: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """`Structure` per voxel; what bodies enclose is body, in the maps too."""
     structure: npt.NDArray[np.uint8] = maps.structure.argmax(0).astype(np.uint8)
-    holes = enclosed(structure)
+    holes = enclosed(structure, outside)
     structure[holes] = Structure.BODY
     maps.structure[:, holes] = np.eye(len(Structure), dtype=np.float32)[:, [Structure.BODY]]
     return structure

@@ -78,14 +78,22 @@ def separate(structure: npt.NDArray[np.uint8], offset_mm: Array, spacing_mm: flo
     return Instances(labels=labels, centers_index=centers)
 
 
-def enclosed(structure: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def enclosed(structure: npt.NDArray[np.uint8], outside: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
     """Voxels with bodies all round that the network leaves out: a vein, a haemangioma or a cleft is inside its body.
 
     Args:
-        structure: `Structure` per voxel (i, j, k).
+        structure: `Structure` per voxel (i, j, k); k along the patient.
+        outside: What lies beyond the image. A hole in a body that the image's upper or lower edge cuts opens there: it
+            is enclosed where the body goes round it in the last slice.
     """
     body = structure == Structure.BODY
-    return np.asarray(ndimage.binary_fill_holes(body) & ~body)
+    closed = body
+    if outside is not None:
+        closed = body.copy()
+        last = ndimage.binary_dilation(outside, structure=np.ones((1, 1, 3)), border_value=1) & ~outside
+        for k in np.flatnonzero((last & body).any(axis=(0, 1))):
+            closed[:, :, k] |= ndimage.binary_fill_holes(body[:, :, k]) & last[:, :, k]
+    return np.asarray(ndimage.binary_fill_holes(closed) & ~body)
 
 
 def _peaks(votes_index: npt.NDArray[np.float64], shape: tuple[int, ...], spacing_mm: float) -> npt.NDArray[np.float64]:
