@@ -28,6 +28,11 @@ class Quantity:
     unit: str
     interval95: tuple[float, float] | None = None
 
+    @property
+    def half_width(self) -> float:
+        """Half of the interval; 0 without one."""
+        return 0.0 if self.interval95 is None else (self.interval95[1] - self.interval95[0]) / 2
+
     def __str__(self) -> str:
         """As "17.0 mm (14.9 to 19.1)", for people who print it; pages have their own ways."""
         own = f"{self.value:.3g}" if self.unit == "1" else f"{self.value:.3g} {self.unit}"

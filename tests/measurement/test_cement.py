@@ -230,3 +230,35 @@ def test_dense_bone_beside_a_treated_body_is_not_given_to_it() -> None:
     away_mm = np.linalg.norm(made.local(1, geometry.apply(search.cement.lps_from_index, index)), axis=1)
     assert away_mm.min() > 15.0
     assert [one.instance for one in search.doubtful] == [2]
+
+
+@pytest.mark.parametrize("tilt_deg", [0.0, 35.0])
+def test_the_interval_of_a_part_holds_a_shift_of_the_outline_that_cuts_it_off(tilt_deg: float) -> None:
+    """A ball of 12 mm that an outline cuts: 0.7 mm to either side lie inside, 2.1 do not; the whole is surer."""
+    spacing = np.array([0.7, 0.8, 1.3])
+    index = np.argwhere(np.ones((50, 44, 27)))
+    affine = geometry.scaling_affine(spacing, (-17.0, -17.5, -17.0))
+    points = geometry.apply(affine, index)
+    shape = (50, 44, 27)
+    ball = (np.linalg.norm(points, axis=1) <= 12).reshape(shape)
+    normal = np.array([np.cos(np.radians(tilt_deg)), 0, np.sin(np.radians(tilt_deg))])
+    side = (points @ normal).reshape(shape)
+    cement = CementMap(
+        lps_from_index=affine,
+        first_index=(0, 0, 0),
+        fraction=ball.astype(np.float32),
+        mask=ball,
+        vertebra=ball.astype(np.uint8),
+        piece=np.zeros(shape, dtype=np.int16),
+        outside_mm=np.zeros(shape, dtype=np.float32),
+        plateau_hu=2000.0,
+    )
+    part = cement.volume_ml(ball & (side > 3.0))
+    assert part.interval95 is not None
+    true = {
+        shift: np.count_nonzero(ball & (side > 3.0 + shift)) * spacing.prod() / 1000 for shift in (-0.7, 0.7, -2.1, 2.1)
+    }
+    assert part.interval95[0] < true[0.7] < true[-0.7] < part.interval95[1]
+    assert true[2.1] < part.interval95[0]
+    assert true[-2.1] > part.interval95[1]
+    assert cement.volume_ml(ball).half_width < 0.5 * part.half_width

@@ -56,6 +56,27 @@ def test_treated_but_not_graded_and_cement_without_its_vertebra(case) -> None:
     assert "Levels are unknown" in wording.summary(report)[-1]
 
 
+def test_cement_at_nerves_leads(case) -> None:
+    """It comes before the fracture of its vertebra, and its vertebra before those above."""
+    leak = replace(
+        case.report.leaks[0],
+        compartment=Compartment.CANAL,
+        volume=Quantity(value=0.34, unit="mL", interval95=(0.21, 0.47)),
+        canal_fill=Quantity(value=0.14, unit="1"),
+    )
+    above = replace(case.report.vertebrae[1], genant_grade=2, genant_grade_range=(2, 2))
+    vertebrae = (case.report.vertebrae[0], above, *case.report.vertebrae[2:])
+    report = replace(case.report, vertebrae=vertebrae, leaks=(case.report.leaks[1], leak))
+    first, second = headline(report)
+    assert first == (
+        "L1: leak 0.3 mL (0.2–0.5) into the spinal canal, filling 14 % of its section; wedge fracture, "
+        "34 % anterior loss (31–37), Genant 2; cement 4.1 mL, leak 0.06 mL into the right paravertebral tissue"
+    )
+    assert second.startswith("T12: ")
+    specks = replace(leak, compartment=Compartment.DISTANT, canal_fill=None, suspected=True)
+    assert headline(replace(report, leaks=(specks,)))[0].startswith("T12: "), "specks in the lungs wait"
+
+
 def test_a_posterior_wall_far_behind_is_told(case) -> None:
     broken = replace(case.report.vertebrae[2], retropulsion=Quantity(value=4.14, unit="mm", interval95=(2.04, 6.24)))
     (line,) = headline(replace(case.report, vertebrae=(broken,), cement=(), leaks=()))

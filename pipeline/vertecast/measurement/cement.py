@@ -93,8 +93,9 @@ def _fill(inside: Quantity, body: Measured) -> Measured:
         return body
     if body.value <= 0:
         return NotMeasured(reason="no body volume")
-    low, high = inside.interval95 or (inside.value, inside.value)
-    return Quantity(value=inside.value / body.value, unit="1", interval95=(low / body.value, high / body.value))
+    share = inside.value / body.value
+    error = float(np.hypot(inside.half_width, share * body.half_width) / body.value)
+    return Quantity(value=share, unit="1", interval95=(max(share - error, 0.0), share + error))
 
 
 def _contact(local: FloatArray, body: BodyGeometry) -> Literal["none", "superior", "inferior", "both"]:

@@ -59,8 +59,7 @@ def cement_by_third(
         missing = NotMeasured(reason="the body could not be divided into thirds")
         return missing, missing
     volume = found.volume_ml(inside)
-    low, high = volume.interval95 or (volume.value, volume.value)
-    error = (high - low) / 2 / max(volume.value, 1e-6)
+    error = float(np.hypot(volume.half_width / max(volume.value, 1e-6), body_volume.half_width / body_volume.value))
     filled: dict[Third, Measured] = {}
     for third, part, whole in zip(THIRDS, lies, room, strict=True):
         value = float(part * volume.value / (whole * body_volume.value))

@@ -80,6 +80,9 @@ BRIDGE_SHARE: Final = 0.1
 VOLUME_EDGE_VOXELS: Final = 0.06
 """Common shift (1 SD) of the cement's boundary, in mean native voxels, for the interval of a volume."""
 
+OUTLINE_SHIFT_MM: Final = 0.5
+"""Common shift (1 SD) of a body's outline where cement crosses it: what lies on one side may lie on the other."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CementMap:
@@ -108,13 +111,30 @@ class CementMap:
     warnings: tuple[str, ...] = ()
 
     def volume_ml(self, where: npt.NDArray[np.bool_]) -> Quantity:
-        """Volume of the cement ``where`` with an interval from the length of its boundary."""
+        """Volume of the cement ``where``.
+
+        Its interval holds a shift of its whole boundary and, where it goes on as cement that is not asked for, a shift
+        of the outline between the two.
+        """
         voxel = geometry.voxel_volume_mm3(self.lps_from_index)
         value = max(float(self.fraction[where].sum(dtype=np.float64)) * voxel / 1000, 0.0)
         visible = self.mask & where
         boundary = np.count_nonzero(visible & ~ndimage.binary_erosion(visible))
-        error = float(Z95 * VOLUME_EDGE_VOXELS * boundary * voxel / 1000)
+        own_ml = VOLUME_EDGE_VOXELS * boundary * voxel / 1000
+        shared_ml = OUTLINE_SHIFT_MM * self._shared_mm2(where) / 1000
+        error = float(Z95 * np.hypot(own_ml, shared_ml))
         return Quantity(value=value, unit="mL", interval95=(max(value - error, 0.0), value + error))
+
+    def _shared_mm2(self, where: npt.NDArray[np.bool_]) -> float:
+        """Area in which the cement ``where`` touches other cement: exact for a plane, whatever way it looks."""
+        this, other = self.mask & where, self.mask & ~where
+        spacing = geometry.spacing_mm(self.lps_from_index)
+        faces_mm2 = np.prod(spacing) / spacing
+        projected_mm2 = np.zeros(3)
+        for axis in range(3):
+            a, b = np.moveaxis(this, axis, 0), np.moveaxis(other, axis, 0)
+            projected_mm2[axis] = faces_mm2[axis] * np.count_nonzero((a[1:] & b[:-1]) | (b[1:] & a[:-1]))
+        return float(np.linalg.norm(projected_mm2))
 
     @property
     def treated(self) -> frozenset[int]:

@@ -74,7 +74,7 @@ def _kinds(study: StudyRun) -> Iterator[str]:
         yield "cement"
     if report.leaks:
         yield "leak"
-    if urgency.leaks_at_nerves(report):
+    if any(map(wording.is_at_nerves, report.leaks)):
         yield "leak at the canal or a foramen"
     if wording.open_points(report):
         yield "not everything measured"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from vertecast.anatomy import Compartment
 from vertecast.reports import wording
 from vertecast.reports.summary import StudyRun
 from vertecast.results import FRACTURED_GRADE, NotMeasured, StudyReport
@@ -21,23 +20,6 @@ def highest_grade(report: StudyReport) -> int | None:
     """The highest Genant grade of a study, None where nothing was graded."""
     grades = [v.genant_grade for v in report.vertebrae if not isinstance(v.genant_grade, NotMeasured)]
     return max(grades, default=None)
-
-
-_AT_NERVES: Final = (Compartment.CANAL, Compartment.FORAMEN)
-
-
-def leaks_at_nerves(report: StudyReport) -> bool:
-    """A leak, proven or suspected, in the spinal canal or in touch with it, or in a foramen."""
-    return any(leak.compartment in _AT_NERVES or leak.canal_contact is True for leak in report.leaks)
-
-
-def leaks_far(report: StudyReport) -> bool:
-    """Cement far from every vertebra, on its way to the heart.
-
-    Specks in the lungs, which are only suspected, are none: a quarter of the patients treated have them, without
-    symptoms (VERTOS II: Venmans et al., AJNR 2010, doi 10.3174/ajnr.A2127).
-    """
-    return any(leak.compartment is Compartment.DISTANT and leak.suspected is not True for leak in report.leaks)
 
 
 def presses_on_canal(report: StudyReport) -> bool:
@@ -69,8 +51,8 @@ FAILED: Final = "failed"
 SKIPPED: Final = "nothing to analyse"
 SOUND: Final = "no finding"
 _BEFORE_FAILURES: Final[dict[str, _Test]] = {
-    "cement in or at the canal or a foramen": leaks_at_nerves,
-    "distant cement": leaks_far,
+    "cement in or at the canal or a foramen": lambda report: any(map(wording.is_at_nerves, report.leaks)),
+    "distant cement": lambda report: any(map(wording.is_far, report.leaks)),
     "retropulsion": presses_on_canal,
     "new fracture": has_new_fracture,
 }

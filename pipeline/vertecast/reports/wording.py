@@ -113,11 +113,27 @@ def is_of_interest(report: StudyReport, vertebra: VertebraFinding) -> bool:
     return is_abnormal(vertebra) or any((one.evidence.series_instance_uid, one.level) == place for one in report.leaks)
 
 
-def leak_text(leak: LeakFinding) -> str:
+def is_at_nerves(leak: LeakFinding) -> bool:
+    """Proven or suspected in the spinal canal or in touch with it, or in a foramen."""
+    return leak.compartment in (Compartment.CANAL, Compartment.FORAMEN) or leak.canal_contact is True
+
+
+def is_far(leak: LeakFinding) -> bool:
+    """Far from every vertebra, on its way to the heart.
+
+    Specks in the lungs, which are only suspected, are none: a quarter of the patients treated have them, without
+    symptoms (VERTOS II: Venmans et al., AJNR 2010, doi 10.3174/ajnr.A2127).
+    """
+    return leak.compartment is Compartment.DISTANT and leak.suspected is not True
+
+
+def leak_text(leak: LeakFinding, *, interval: bool = False) -> str:
     """ "leak 0.3 mL into the disc above"; "suspected leak 45 mm² into the disc above" on a projection."""
     if leak.suspected and leak.area is not None:
         return f"suspected leak{_extent(leak.area, leak.area_fraction)} {COMPARTMENT_PHRASES[leak.compartment]}"
-    size = f" {quantity(leak.volume)}" if isinstance(leak.volume, Quantity) else " of unmeasured size"
+    size = (
+        f" {quantity(leak.volume, interval=interval)}" if isinstance(leak.volume, Quantity) else " of unmeasured size"
+    )
     suspected = "suspected " if leak.suspected else ""
     return f"{suspected}leak{size} {COMPARTMENT_PHRASES[leak.compartment]}{_relation(leak)}"
 
@@ -138,22 +154,33 @@ def _extent(area: Measured | None, area_fraction: Measured | None) -> str:
 
 
 def headline(report: StudyReport) -> tuple[Sentence, ...]:
-    """One sentence per fractured or treated vertebra, and per cement or leak at a level that was not measured."""
+    """One sentence per fractured or treated vertebra, and per cement or leak at a level that was not measured.
+
+    Cement at nerves or on its way to the heart leads: its sentences come before the others, and it before what else is
+    to be said of its vertebra.
+    """
     several = len({vertebra.series_instance_uid for vertebra in report.vertebrae}) > 1
-    sentences = []
+    sentences: list[tuple[bool, Sentence]] = []
+
+    def tell(uid: str, level: str, parts: Sequence[str], severity: int) -> None:
+        urgent, others = _leak_texts(report, uid, level)
+        cement = ", ".join([*_cement_texts(report, uid, level), *others])
+        text = "; ".join(filter(None, [", ".join(urgent), *parts, cement]))
+        prefix = f"series {series_number(report, uid)}: " if several and parts else ""
+        sentences.append((not urgent, Sentence(level=level, text=prefix + text, severity=severity)))
+
+    told = set()
     for vertebra in filter(is_abnormal, report.vertebrae):
-        prefix = f"series {series_number(report, vertebra.series_instance_uid)}: " if several else ""
-        cement = _cement_text(report, vertebra.series_instance_uid, vertebra.level)
-        text = prefix + "; ".join(filter(None, [_fracture_text(vertebra), _wall_text(vertebra), cement]))
         severity = 0 if isinstance(vertebra.genant_grade, NotMeasured) else vertebra.genant_grade
-        sentences.append(Sentence(level=vertebra.level, text=text, severity=severity))
-    told = {(vertebra.series_instance_uid, vertebra.level) for vertebra in filter(is_abnormal, report.vertebrae)}
+        parts = [_fracture_text(vertebra), _wall_text(vertebra)]
+        tell(vertebra.series_instance_uid, vertebra.level, parts, severity)
+        told.add((vertebra.series_instance_uid, vertebra.level))
     places = {(finding.series_instance_uid, finding.level): None for finding in report.cement}
     places |= {(leak.evidence.series_instance_uid, leak.level): None for leak in report.leaks}
     for uid, level in places:
         if (uid, level) not in told:
-            sentences.append(Sentence(level=level, text=_cement_text(report, uid, level), severity=0))
-    return tuple(sentences)
+            tell(uid, level, [], 0)
+    return tuple(sentence for _, sentence in sorted(sentences, key=lambda pair: pair[0]))
 
 
 def summary(report: StudyReport) -> tuple[str, ...]:
@@ -265,8 +292,8 @@ def _loss_text(loss: Measured, shape: str) -> str:
     return f"{text} ({interval_text(loss, percent=True)})" if loss.interval95 else text
 
 
-def _cement_text(report: StudyReport, series_instance_uid: str, level: str) -> str:
-    """ "cement 4.1 mL, leak 0.3 mL into the disc above"; "" where there is none."""
+def _cement_texts(report: StudyReport, series_instance_uid: str, level: str) -> list[str]:
+    """ "cement 4.1 mL" of each deposit at a level."""
     parts = []
     for cement in report.cement:
         if (cement.series_instance_uid, cement.level) == (series_instance_uid, level):
@@ -275,7 +302,13 @@ def _cement_text(report: StudyReport, series_instance_uid: str, level: str) -> s
                 continue
             size = f" {quantity(cement.volume)}" if isinstance(cement.volume, Quantity) else " of unmeasured volume"
             parts.append("cement" + size)
-    for leak in report.leaks:
-        if (leak.evidence.series_instance_uid, leak.level) == (series_instance_uid, level):
-            parts.append(leak_text(leak))
-    return ", ".join(parts)
+    return parts
+
+
+def _leak_texts(report: StudyReport, series_instance_uid: str, level: str) -> tuple[list[str], list[str]]:
+    """Leaks of a level: those at nerves or on their way to the heart, with their intervals, and the others."""
+    own = [
+        leak for leak in report.leaks if (leak.evidence.series_instance_uid, leak.level) == (series_instance_uid, level)
+    ]
+    urgent = [leak for leak in own if is_at_nerves(leak) or is_far(leak)]
+    return [leak_text(leak, interval=True) for leak in urgent], [leak_text(one) for one in own if one not in urgent]
