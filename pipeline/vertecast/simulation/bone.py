@@ -20,6 +20,14 @@ ENHANCED_RATE: Final = 0.1
 ENHANCED_HU: Final = (20.0, 90.0)
 """Shares of the patients whose marrow is very fatty, or enhanced by contrast medium, and what that adds."""
 
+SHELL_MM: Final = (0.35, 1.1)
+"""Thickness of the endplates and walls of bodies: 0.35 mm by direct measurement (Silva et al., J Orthop Res
+1994;12:409-414), 0.6 to 0.8 mm of endplates (Edwards et al., J Bone Joint Surg Am 2001;83:1732-1737), with sclerosis
+more. Where the bone ends depends on it: of a shell thinner than the blur a CT shows the middle alone."""
+
+THICKER: Final = 1.45
+"""Cortex of arches, ribs and other bones over that of bodies. A choice."""
+
 DENSE_ARCHES_RATE: Final = 0.25
 """Share of the patients whose arches are dense whatever their bodies are: real arches reach 1450 HU and more, those of
 patients with thin bodies as well."""
@@ -53,7 +61,7 @@ class BoneLook:
         return cls(
             spongy_hu=float(np.clip(rng.normal(270 - 2.4 * age_years, 60) + filling, *SPONGY_HU)),
             cortex_hu=cortex_hu,
-            cortex_mm=float(rng.uniform(0.5, 1.6)),
+            cortex_mm=float(rng.uniform(*SHELL_MM)),
             texture_hu=float(rng.uniform(3, 18) if rng.random() < 0.45 else rng.uniform(8, 75)),
             arch_hu=float(rng.uniform(80, 500)),
             arch_cortex_hu=float(rng.uniform(1000, 1600)) if dense_arches else 1.1 * cortex_hu,
@@ -74,5 +82,5 @@ def paint_bone(
     tube = stamp_tube(canvas, points_lps_mm, radii_mm)
     if tube is not None:
         box, distance = tube
-        hu = bone_hu(distance, look.spongy_hu * spongy_share, look.cortex_hu, look.cortex_mm * 1.5, canvas.spacing_mm)
+        hu = bone_hu(distance, look.spongy_hu * spongy_share, look.cortex_hu, THICKER * look.cortex_mm * 1.5, canvas.spacing_mm)
         canvas.paint_free(box, distance, hu, Structure.OTHER_BONE)
