@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +204,24 @@ def test_an_object_that_is_too_large_ends_its_association(tmp_path: Path, queue:
         assert store([tmp_path / "1.dcm"], port, TITLE).returncode != 0
         small = dcmread(write_image(tmp_path / "2.dcm", image=2))
         assert status_of(port, small) == 0
+    assert len(images_of(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+def test_a_message_that_announces_gigabytes_is_not_read(
+    tmp_path: Path, queue: StudyQueue, caplog: pytest.LogCaptureFixture, kind: int
+) -> None:
+    """A-ASSOCIATE-RQ and P-DATA-TF: the connection ends at the header, whatever may follow, and others are served."""
+    with listening(inbox(tmp_path, queue)) as port:
+        sent = 0
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as peer, suppress(OSError):
+            peer.sendall(struct.pack(">BBL", kind, 0, 0xFFFFFFFF))
+            for _ in range(100):
+                peer.sendall(bytes(1 << 20))
+                sent += 1
+        assert sent < 50
+        assert status_of(port, dcmread(write_image(tmp_path / "1.dcm"))) == 0
+    assert "4294967295 bytes from 127.0.0.1" in caplog.text
     assert len(images_of(tmp_path)) == 1
 
 

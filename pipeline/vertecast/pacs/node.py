@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from io import BytesIO
+from socket import SHUT_RDWR, socket
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -14,6 +16,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import AssociationSocket
 
 from vertecast.errors import ConfigurationError, UnreadableError, VertecastError
 from vertecast.pacs.inbox import GIGABYTE, Content, DiskFullError, Inbox, Stored
@@ -50,6 +53,10 @@ TRANSFER_SYNTAXES: Final = tuple(
 
 GREETING_S: Final = 10.0
 """Who opens the port and says nothing, or is gone already as a probe of it is, holds an association for so long."""
+
+LARGEST_MESSAGE: Final = 1 << 20
+"""Bytes of a request for an association: one of 128 contexts with all transfer syntaxes has a third of it. Parts of
+images are bounded by ``max_pdu``, which is never more."""
 
 _REJECTED: Final = (0x01, 0x01, 0x03)
 """For good, by the user of the service: calling AE title not recognised (PS3.8 9.3.4)."""
@@ -98,6 +105,7 @@ class Node:
             ConfigurationError: the port is taken or the address is none of this machine.
         """
         handlers = [
+            (evt.EVT_CONN_OPEN, self._on_connection),
             (evt.EVT_REQUESTED, self._on_request),
             (evt.EVT_DATA_RECV, self._on_data),
             (evt.EVT_C_STORE, self._on_store),
@@ -115,6 +123,21 @@ class Node:
         if self._server is not None:
             self._entity.shutdown()
             self._server = None
+
+    def _on_connection(self, event: evt.Event) -> None:
+        """Have a message that announces more than `LARGEST_MESSAGE` end the connection before it is read."""
+        connection = cast(AssociationSocket, event.assoc.dul.socket)
+        receive = connection.recv
+
+        def bounded(size: int) -> bytearray:
+            if size <= LARGEST_MESSAGE:
+                return receive(size)
+            _log.warning("a message of %d bytes from %s was not read", size, event.address[0])
+            with suppress(OSError):  # the peer may have left
+                cast(socket, connection.socket).shutdown(SHUT_RDWR)
+            return bytearray()
+
+        connection.recv = bounded  # type: ignore[method-assign]
 
     def _on_request(self, event: evt.Event) -> None:
         """Turn callers away that are not on the list."""

@@ -82,5 +82,7 @@ def paint_bone(
     tube = stamp_tube(canvas, points_lps_mm, radii_mm)
     if tube is not None:
         box, distance = tube
-        hu = bone_hu(distance, look.spongy_hu * spongy_share, look.cortex_hu, THICKER * look.cortex_mm * 1.5, canvas.spacing_mm)
+        hu = bone_hu(
+            distance, look.spongy_hu * spongy_share, look.cortex_hu, THICKER * look.cortex_mm * 1.5, canvas.spacing_mm
+        )
         canvas.paint_free(box, distance, hu, Structure.OTHER_BONE)
