@@ -403,6 +403,29 @@ def test_check_tells_versions_and_codecs() -> None:
     assert {"vertecast", "torch", "pydicom", *environment.TRANSFER_SYNTAXES} <= names
 
 
+def test_the_page_of_a_run_or_a_study_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda uri: opened.append(uri) or True)
+    (tmp_path / "1.2").mkdir()
+    for page in (tmp_path / "index.html", tmp_path / "1.2" / "report.html"):
+        page.touch()
+        result = invoke("open", str(page.parent))
+        assert (result.exit_code, opened[-1]) == (0, page.as_uri())
+        assert str(page) in result.output
+    (tmp_path / "empty").mkdir()
+    result = invoke("open", str(tmp_path / "empty"))
+    assert (result.exit_code, len(opened)) == (2, 2)
+    assert "holds no results" in result.output
+
+
+def test_a_browser_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "index.html").touch()
+    monkeypatch.setattr("webbrowser.open", lambda _: False)
+    result = invoke("open", str(tmp_path))
+    assert result.exit_code == 2
+    assert str(tmp_path / "index.html") in result.output
+
+
 def test_version() -> None:
     from vertecast import __version__
 

@@ -33,9 +33,9 @@ EXIT_INTERRUPTED: Final = 130
 
 app = typer.Typer(
     name="vertecast",
-    help="Vertebral height loss, wedge deformity, bone cement and leaks on CT. Research use only; no medical device.",
+    help="Vertebral height loss, wedge deformity, bone cement and leaks on CT, X-ray and fluoroscopy. "
+    "Research use only; no medical device.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich alone would take most of the half second that --help may take
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -240,7 +240,7 @@ def _conclude(result: BatchResult, out: Path) -> int:
     for reason, number in Counter(study.not_compared for study in result.studies if study.not_compared).items():
         told = f"{number} {'study' if number == 1 else 'studies'} not compared with others: {reason}"
         typer.echo(told, err=beside)
-    typer.echo(f"Report: {(out / 'index.html').resolve()}", err=beside)
+    typer.echo(f"Report: {(out / 'index.html').resolve()}  (vertecast open {out})", err=beside)
     if result.interrupted:
         _complain("interrupted; run the same command again to go on")
         return EXIT_INTERRUPTED
@@ -309,6 +309,24 @@ def simulate(
 
 
 app.command("evaluate")(_clear_errors()(evaluate_command.evaluate))
+
+
+@app.command("open")
+def open_results(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of results, or of one study.")
+    ],
+) -> None:
+    """Show the page of a run, or of a study, in the browser."""
+    import webbrowser
+
+    with _clear_errors():
+        pages = [page for name in ("index.html", "report.html") if (page := folder / name).is_file()]
+        if not pages:
+            raise ConfigurationError(f"{folder}: holds no results; name the folder that was given as --out")
+        typer.echo(pages[0].resolve())
+        if not webbrowser.open(pages[0].resolve().as_uri()):
+            raise ConfigurationError("no browser was found; open the file above in one")
 
 
 @app.command("read-report")

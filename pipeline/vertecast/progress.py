@@ -81,15 +81,22 @@ def json_line(study: StudyRun, done: int, total: int, failed: int) -> str:
     return json.dumps(line, ensure_ascii=False)
 
 
-def study_line(study: StudyRun, done: int, total: int) -> str:
-    """One study in one line: position, name, what became of it."""
+def study_line(study: StudyRun, done: int, total: int) -> tuple[str, str]:
+    """One study in one line: position, name, what became of it, why to look at it; and the colour it is shown in."""
+    from vertecast.reports import urgency
+
+    colour = ""
     if study.status != "analyzed":
-        state = f"{study.status}: {study.reason}"
+        state, colour = f"{study.status}: {study.reason}", "red" if study.status == "failed" else ""
     elif study.timing_s:
         state = f"analysed in {sum(study.timing_s.values()):.0f} s"
     else:
         state = "already analysed"
-    return f"[{done}/{total}] {study.study_instance_uid}: {state}"
+    if study.report is not None:
+        reason = urgency.reason_to_look(study)
+        state += f": {reason}"
+        colour = "red" if urgency.is_urgent(reason) else "yellow" if urgency.is_finding(reason) else "green"
+    return f"[{done}/{total}] {study.study_instance_uid}: {state}", colour
 
 
 @contextmanager
@@ -115,6 +122,7 @@ def _bar() -> Iterator[Listener]:
             pace.add(study, monotonic())
             told = pace.text(total - done, monotonic())
             bar.update(task, description="analysing", completed=done, total=total, pace=told)
-            console.print(study_line(study, done, total))
+            line, colour = study_line(study, done, total)
+            console.print(line, style=colour or None)
 
         yield listener

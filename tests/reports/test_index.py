@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vertecast.anatomy import Compartment
+from vertecast.progress import study_line
 from vertecast.reports import urgency
 from vertecast.reports.summary import StudyRun
 from vertecast.results import ChangeFinding, NewFracture, NotMeasured, Quantity, StudyReport
@@ -63,3 +64,19 @@ def test_specks_in_the_lungs_come_late(sound, case) -> None:
 def test_cement_that_touches_the_canal_comes_first(sound, case) -> None:
     touching = replace(case.report.leaks[0], canal_contact=True)
     assert reason(replace(case.report, leaks=(touching,))) == urgency.ORDER[0]
+
+
+def test_a_line_says_why_to_look_at_a_study(case) -> None:
+    fresh = StudyRun(study_instance_uid="1.2", directory="1.2", status="analyzed", timing_s={"analysis": 3.0})
+    leaking = replace(fresh, report=case.report)
+    assert study_line(leaking, 1, 2) == ("[1/2] 1.2: analysed in 3 s: Genant grade 2", "yellow")
+    in_canal = replace(case.report.leaks[0], compartment=Compartment.CANAL)
+    urgent = replace(fresh, report=replace(case.report, leaks=(in_canal,)))
+    assert study_line(urgent, 2, 2) == ("[2/2] 1.2: analysed in 3 s: cement in or at the canal or a foramen", "red")
+    sound = replace(case.report, vertebrae=case.report.vertebrae[3:], leaks=(), cement=())
+    assert study_line(replace(fresh, timing_s={}, report=sound), 1, 1) == (
+        "[1/1] 1.2: already analysed: no finding",
+        "green",
+    )
+    failed = StudyRun(study_instance_uid="1.3", directory="1.3", status="failed", reason="is damaged")
+    assert study_line(failed, 1, 1) == ("[1/1] 1.3: failed: is damaged", "red")

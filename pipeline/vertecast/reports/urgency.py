@@ -48,6 +48,7 @@ def _may_be_fractured(report: StudyReport) -> bool:
 
 
 FAILED: Final = "failed"
+NOT_ALL: Final = "not everything measured"
 SKIPPED: Final = "nothing to analyse"
 SOUND: Final = "no finding"
 _BEFORE_FAILURES: Final[dict[str, _Test]] = {
@@ -62,10 +63,20 @@ _AFTER_FAILURES: Final[dict[str, _Test]] = {
     "Genant grade 2 possible": _may_be_fractured,
     "leak": lambda report: bool(report.leaks),
     "Genant grade 1": _grade_at_least(1),
-    "not everything measured": lambda report: bool(wording.open_points(report)) or not report.vertebrae,
+    NOT_ALL: lambda report: bool(wording.open_points(report)) or not report.vertebrae,
 }
 ORDER: Final = (*_BEFORE_FAILURES, FAILED, *_AFTER_FAILURES, SOUND, SKIPPED)
 """Reasons to look, the most urgent first; a study stands under the first that holds."""
+
+
+def is_urgent(reason: str) -> bool:
+    """Whether a reason of `ORDER` may need an intervention today."""
+    return reason in _BEFORE_FAILURES
+
+
+def is_finding(reason: str) -> bool:
+    """Whether a reason of `ORDER` is something that was found."""
+    return reason not in (FAILED, SKIPPED, SOUND, NOT_ALL)
 
 
 def reason_to_look(study: StudyRun) -> str:
