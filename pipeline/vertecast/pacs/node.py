@@ -127,17 +127,17 @@ class Node:
     def _on_connection(self, event: evt.Event) -> None:
         """Have a message that announces more than `LARGEST_MESSAGE` end the connection before it is read."""
         connection = cast(AssociationSocket, event.assoc.dul.socket)
-        receive = connection.recv
+        receive, host = connection.recv, str(event.assoc.requestor.address)
 
-        def bounded(size: int) -> bytearray:
-            if size <= LARGEST_MESSAGE:
-                return receive(size)
-            _log.warning("a message of %d bytes from %s was not read", size, event.address[0])
+        def bounded(nr_bytes: int) -> bytearray:
+            if nr_bytes <= LARGEST_MESSAGE:
+                return receive(nr_bytes)
+            _log.warning("a message of %d bytes from %s was not read", nr_bytes, host)
             with suppress(OSError):  # the peer may have left
                 cast(socket, connection.socket).shutdown(SHUT_RDWR)
             return bytearray()
 
-        connection.recv = bounded  # type: ignore[method-assign]
+        connection.recv = bounded  # type: ignore[method-assign,assignment]
 
     def _on_request(self, event: evt.Event) -> None:
         """Turn callers away that are not on the list."""

@@ -53,15 +53,15 @@ def orthogonal(matrix: Tensor) -> Tensor:
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonal(matrix.T).T
     a, b, c = NEWTON_SCHULZ
-    unit = matrix / (matrix.norm() + 1e-12)
+    unit: Tensor = matrix / (matrix.norm() + 1e-12)
     gram = (unit @ unit.T).double()
-    product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    product: Tensor = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(ITERATIONS):
         factor = b * gram + c * (gram @ gram)
         factor.diagonal().add_(a)
         product = factor @ product
         gram = factor @ gram @ factor
-    return product.to(unit.dtype) @ unit
+    return torch.mm(product.to(unit.dtype), unit)
 
 
 class Muon(torch.optim.Optimizer):
