@@ -137,7 +137,7 @@ class Node:
                 cast(socket, connection.socket).shutdown(SHUT_RDWR)
             return bytearray()
 
-        connection.recv = bounded  # type: ignore[method-assign,assignment]
+        connection.recv = bounded  # type: ignore[method-assign]
 
     def _on_request(self, event: evt.Event) -> None:
         """Turn callers away that are not on the list."""
