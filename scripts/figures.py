@@ -71,6 +71,9 @@ REAL: Final = {
 }
 """What is kept of a real image or of a folder of films, and its name; of lists the length."""
 
+FEW: Final = 10
+"""With fewer broken bodies the share that is missed is not told."""
+
 NOT_GRADED: Final = 4
 """Column of the confusion of grades behind those found, 0 to 3."""
 
@@ -203,8 +206,11 @@ def limits(name: str, kept: Figures) -> list[str]:
     """What every report prints of the weights: fractures that they take for sound bodies."""
     now = kept["now"]
     broken = np.array(now["genant_confusion"])[2:]
-    if not broken.sum():
-        return []
+    if broken.sum() < FEW:
+        return [
+            f"The weights {name} {now['version']} were scored on {broken.sum()} simulated bodies of Genant grade 2 or 3, "
+            "too few to tell how many they miss: no fracture in a report excludes none."
+        ]
     overlooked, undecided = broken[:, :2].sum(), broken[:, NOT_GRADED].sum()
     return [
         f"Of {broken.sum()} simulated bodies of Genant grade 2 or 3 the weights {name} {now['version']} gave "

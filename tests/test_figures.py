@@ -62,8 +62,14 @@ def test_figures_of_the_last_version_stay_beside_the_new_ones(figures: ModuleTyp
     assert (kept["now"]["version"], kept["before"]) == ("9.0.0", older)
     assert set(kept["now"]["simulated"]) == {"leaks_found", "false_leaks_reported"}, "what has no value is no figure"
     card = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
-    assert "| leaks ≥0.1 mL found | 0.75 (0.5 to 0.9), n 20 | 1, n 9 |" in card
+    before = figures.cell(older["simulated"]["leaks_found"], interval=False)
+    assert f"| leaks ≥0.1 mL found | 0.75 (0.5 to 0.9), n 20 | {before} |" in card
     told = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert "found 15 of 20 leaks" in told["cement_limits"][0]
     assert "Of 11 simulated bodies of Genant grade 2 or 3" in told["limits"][0]
     assert "gave 2 the grade 0 or 1 and left 2 undecided" in told["limits"][0]
+    document["genant_confusion"] = {"counts": [[9, 0, 0, 0, 0, 0], [0] * 6, [0, 0, 3, 0, 0, 0], [0] * 6]}
+    (checkout / "scores.json").write_text(json.dumps(document), encoding="utf-8")
+    assert figures.main(arguments) == 0
+    told = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    assert "were scored on 3 simulated bodies of Genant grade 2 or 3, too few" in told["limits"][0]

@@ -73,6 +73,11 @@ def test_clipped_cement_keeps_its_volume_and_warns(hu: float) -> None:
     cement = found(phantom(INSIDE, blur_mm=1.0, cement_hu=hu))
     assert cement.volume_ml(cement.vertebra == 1).value == pytest.approx(ball_ml(8.5), rel=0.05)
     assert any("3071" in warning for warning in cement.warnings)
+    unclipped = found(phantom(INSIDE, blur_mm=1.0, cement_hu=2300.0))
+    assert (
+        unclipped.volume_ml(unclipped.vertebra == 1).half_width
+        < 0.5 * cement.volume_ml(cement.vertebra == 1).half_width
+    )
 
 
 def test_no_cement_is_found_without_the_network() -> None:

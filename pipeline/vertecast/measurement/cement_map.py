@@ -8,7 +8,7 @@ and the visible boundary (share one half) is the half-maximum.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -80,6 +80,11 @@ BRIDGE_SHARE: Final = 0.1
 VOLUME_EDGE_VOXELS: Final = 0.06
 """Common shift (1 SD) of the cement's boundary, in mean native voxels, for the interval of a volume."""
 
+CLIPPED_SHIFT_MM: Final = 0.3
+"""The same beside it of cement that is clipped at 3,071 HU, half of whose height is guessed. The errors of seven
+treated bodies of four simulated studies, with ct_spine 0.7.0, are those of shifts of -0.6 to 0.2 mm (root mean square
+0.29)."""
+
 OUTLINE_SHIFT_MM: Final = 0.5
 """Common shift (1 SD) of a body's outline where cement crosses it: what lies on one side may lie on the other."""
 
@@ -97,6 +102,7 @@ class CementMap:
         piece: Number of the leak piece, 0 inside the outline.
         outside_mm: Signed distance to the nearest outline, positive outside.
         plateau_hu: Typical value of solid cement.
+        is_clipped: Whether that is a guess, since the image holds nothing brighter than 3,071 HU.
         warnings: What the reader must know of it.
     """
 
@@ -108,6 +114,7 @@ class CementMap:
     piece: npt.NDArray[np.int16]
     outside_mm: npt.NDArray[np.float32]
     plateau_hu: float
+    is_clipped: bool = False
     warnings: tuple[str, ...] = ()
 
     def volume_ml(self, where: npt.NDArray[np.bool_]) -> Quantity:
@@ -120,7 +127,8 @@ class CementMap:
         value = max(float(self.fraction[where].sum(dtype=np.float64)) * voxel / 1000, 0.0)
         visible = self.mask & where
         boundary = np.count_nonzero(visible & ~ndimage.binary_erosion(visible))
-        own_ml = VOLUME_EDGE_VOXELS * boundary * voxel / 1000
+        clipped_voxels = CLIPPED_SHIFT_MM / np.cbrt(voxel) if self.is_clipped else 0.0
+        own_ml = np.hypot(VOLUME_EDGE_VOXELS, clipped_voxels) * boundary * voxel / 1000
         shared_ml = OUTLINE_SHIFT_MM * self._shared_mm2(where) / 1000
         error = float(Z95 * np.hypot(own_ml, shared_ml))
         return Quantity(value=value, unit="mL", interval95=(max(value - error, 0.0), value + error))
@@ -220,7 +228,7 @@ def find_cement(
         return CementSearch(doubtful=doubtful)
     visible = _believed(crop, visible, treated, [one.instance for one in doubtful])
     cement = _attribute(crop, fraction.astype(np.float32), visible, treated, (typical, tuple(notes)))
-    return CementSearch(cement=cement, doubtful=doubtful)
+    return CementSearch(cement=replace(cement, is_clipped=bool(notes)), doubtful=doubtful)
 
 
 def _touching(mask: npt.NDArray[np.bool_], seed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
