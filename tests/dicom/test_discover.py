@@ -276,6 +276,16 @@ def test_own_label_maps_are_not_taken_for_studies(tmp_path: Path) -> None:
     assert [study.source for study in studies] == [str(tmp_path / "mine" / "labels_1.nii.gz")]
 
 
+def test_the_truth_beside_simulated_studies_is_no_study(tmp_path: Path) -> None:
+    for folder in ("simulated/studies", "simulated/truth", "mine/truth"):
+        save_nifti(tmp_path / folder / "a.nii.gz")
+    studies, problems = split([tmp_path])
+    assert problems == []
+    assert [study.source for study in studies] == [
+        str(tmp_path / place / "a.nii.gz") for place in ("mine/truth", "simulated/studies")
+    ]
+
+
 def test_the_catalogue_keeps_no_header_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     header = read_header(FileRef(next(save(small_ct(), tmp_path).iterdir())))
     assert header is not None

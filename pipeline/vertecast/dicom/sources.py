@@ -30,6 +30,10 @@ DICOM_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 REPORT_NAME: Final = "report.json"
 """The file that marks a folder of our own results."""
 
+TRUTH: Final = "truth"
+SIMULATED: Final = frozenset({"studies", TRUTH})
+"""Folders that `vertecast simulate` writes beside each other: the label maps of its truth are no studies."""
+
 MAX_MEMBER_BYTES: Final = 2 * 2**30
 """A larger member of an archive is not unpacked into memory: the largest CT volumes, in floats, come near."""
 
@@ -220,6 +224,8 @@ def _list_folder(root: Path) -> Iterator[FileRef | UnreadablePath]:
             continue
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
+        if SIMULATED.issubset(subfolders):
+            subfolders.remove(TRUTH)
         own_results = REPORT_NAME in names
         for name in sorted(names):
             path = Path(folder, name)
