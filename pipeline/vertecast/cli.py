@@ -240,7 +240,9 @@ def _conclude(result: BatchResult, out: Path) -> int:
     for reason, number in Counter(study.not_compared for study in result.studies if study.not_compared).items():
         told = f"{number} {'study' if number == 1 else 'studies'} not compared with others: {reason}"
         typer.echo(told, err=beside)
-    typer.echo(f"Report: {(out / 'index.html').resolve()}  (vertecast open {out})", err=beside)
+    typer.echo(f"Report: {(out / 'index.html').resolve()}", err=beside)
+    if not beside:
+        typer.echo(f"To see it: vertecast open {out}")
     if result.interrupted:
         _complain("interrupted; run the same command again to go on")
         return EXIT_INTERRUPTED
