@@ -95,7 +95,7 @@ def study_line(study: StudyRun, done: int, total: int) -> tuple[str, str]:
     if study.report is not None:
         reason = urgency.reason_to_look(study)
         state += f": {reason}"
-        colour = "red" if urgency.is_urgent(reason) else "yellow" if urgency.is_finding(reason) else "green"
+        colour = "red" if urgency.is_urgent(reason) else "yellow" if urgency.is_finding(reason) else ""
     return f"[{done}/{total}] {study.study_instance_uid}: {state}", colour
 
 
