@@ -76,7 +76,7 @@ def test_a_line_says_why_to_look_at_a_study(case) -> None:
     sound = replace(case.report, vertebrae=case.report.vertebrae[3:], leaks=(), cement=())
     assert study_line(replace(fresh, timing_s={}, report=sound), 1, 1) == (
         "[1/1] 1.2: already analysed: no finding",
-        "green",
+        "",
     )
     failed = StudyRun(study_instance_uid="1.3", directory="1.3", status="failed", reason="is damaged")
     assert study_line(failed, 1, 1) == ("[1/1] 1.3: failed: is damaged", "red")
