@@ -208,8 +208,8 @@ def limits(name: str, kept: Figures) -> list[str]:
     broken = np.array(now["genant_confusion"])[2:]
     if broken.sum() < FEW:
         return [
-            f"The weights {name} {now['version']} were scored on {broken.sum()} simulated bodies of Genant grade 2 "
-            "or 3, too few to tell how many they miss: no fracture in a report excludes none."
+            f"The weights {name} {now['version']} were scored on too few broken bodies ({broken.sum()} of Genant grade "
+            "2 or 3, simulated) to tell how many they miss: no fracture in a report excludes none."
         ]
     overlooked, undecided = broken[:, :2].sum(), broken[:, NOT_GRADED].sum()
     return [

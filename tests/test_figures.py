@@ -72,4 +72,4 @@ def test_figures_of_the_last_version_stay_beside_the_new_ones(figures: ModuleTyp
     (checkout / "scores.json").write_text(json.dumps(document), encoding="utf-8")
     assert figures.main(arguments) == 0
     told = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    assert "were scored on 3 simulated bodies of Genant grade 2 or 3, too few" in told["limits"][0]
+    assert "were scored on too few broken bodies (3 of Genant grade 2 or 3, simulated)" in told["limits"][0]

@@ -81,6 +81,17 @@ def test_a_run_begins_with_the_weights_of_a_bundle(tmp_path: Path) -> None:
         Trainer(tiny_task(), tmp_path / "other").start_from(bundle)
 
 
+def test_a_run_of_an_earlier_version_is_refused_with_its_file(tmp_path: Path) -> None:
+    """Until Muon came in a run had one optimiser."""
+    run = Trainer(tiny_task(), tmp_path)
+    run.save()
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    state["optimizer"] = state.pop("optimizers")[0]
+    torch.save(state, tmp_path / "last.pt")
+    with pytest.raises(ConfigurationError, match=r"last\.pt is of an earlier version"):
+        Trainer(tiny_task(), tmp_path)
+
+
 def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(tiny_task(steps=9, validate_every=3), tmp_path / "run")
     scores = iter([0.2, 0.7, 0.5])

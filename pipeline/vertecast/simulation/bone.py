@@ -50,6 +50,11 @@ class BoneLook:
     striation: float
     degeneration: float
 
+    @property
+    def other_cortex_mm(self) -> float:
+        """Thickness of the cortex of bones other than bodies."""
+        return THICKER * self.cortex_mm
+
     @classmethod
     def sample(cls, rng: np.random.Generator, age_years: float) -> BoneLook:
         """Draw a look far wider than the norm, since real scanners, contrast and disease go far."""
@@ -83,6 +88,6 @@ def paint_bone(
     if tube is not None:
         box, distance = tube
         hu = bone_hu(
-            distance, look.spongy_hu * spongy_share, look.cortex_hu, THICKER * look.cortex_mm * 1.5, canvas.spacing_mm
+            distance, look.spongy_hu * spongy_share, look.cortex_hu, look.other_cortex_mm * 1.5, canvas.spacing_mm
         )
         canvas.paint_free(box, distance, hu, Structure.OTHER_BONE)

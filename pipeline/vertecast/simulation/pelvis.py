@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from vertecast.anatomy import Structure
-from vertecast.simulation.bone import THICKER, BoneLook
+from vertecast.simulation.bone import BoneLook
 from vertecast.simulation.canvas import Array, Canvas, Region, bone_hu, stamp_tube, texture
 from vertecast.simulation.spine import Spine
 
@@ -37,7 +37,7 @@ def draw_sacrum(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Gen
             slit = region.capsule(np.multiply([-8, 0, zz], s), np.multiply([8, 12 * bend, zz], s), radii)
             spongy = np.where((slit > 0) & (y < 16 * s), rng.uniform(30, 600), spongy)
     canvas.paint(region.box, np.minimum(canal, 4 - z), 10.0, Structure.CANAL)
-    hu = bone_hu(solid, spongy, look.cortex_hu, THICKER * look.cortex_mm, canvas.spacing_mm)
+    hu = bone_hu(solid, spongy, look.cortex_hu, look.other_cortex_mm, canvas.spacing_mm)
     canvas.paint(region.box, solid, hu, Structure.SACRUM)
 
 
@@ -93,6 +93,6 @@ def draw_pelvis(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Gen
             if tube is not None:
                 box, distance = tube
                 spongy = look.spongy_hu * 0.8 + look.texture_hu * texture(rng, distance.shape)
-                hu = bone_hu(distance, spongy, look.cortex_hu, THICKER * look.cortex_mm * 1.5, canvas.spacing_mm)
+                hu = bone_hu(distance, spongy, look.cortex_hu, look.other_cortex_mm * 1.5, canvas.spacing_mm)
                 free = np.isin(canvas.structure[box], (Structure.BACKGROUND, Structure.OTHER_BONE))
                 canvas.paint(box, np.where(free, distance, -9).astype(np.float32), hu, Structure.OTHER_BONE)

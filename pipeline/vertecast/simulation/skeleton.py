@@ -9,7 +9,7 @@ import numpy as np
 
 from vertecast import geometry
 from vertecast.anatomy import Level, Structure
-from vertecast.simulation.bone import THICKER, BoneLook
+from vertecast.simulation.bone import BoneLook
 from vertecast.simulation.canvas import (
     Array,
     Canvas,
@@ -298,7 +298,7 @@ def _paint_arch(
     canal = (1 - np.sqrt((x / width) ** 2 + ((y - center_y) / depth) ** 2)) * depth
     solid = np.minimum(solid, -canal)
     spongy = look.arch_hu + look.texture_hu * texture(rng, solid.shape)
-    hu = bone_hu(solid, spongy, look.arch_cortex_hu, THICKER * look.cortex_mm * 1.4, canvas.spacing_mm)
+    hu = bone_hu(solid, spongy, look.arch_cortex_hu, look.other_cortex_mm * 1.4, canvas.spacing_mm)
     canvas.paint(region.box, solid, hu, Structure.POSTERIOR, instance)
 
 
@@ -327,5 +327,5 @@ def _draw_ribs(
         if tube is None:
             continue
         box, distance = tube
-        hu = bone_hu(distance, look.arch_hu * 0.6, look.cortex_hu, THICKER * look.cortex_mm * 1.2, canvas.spacing_mm)
+        hu = bone_hu(distance, look.arch_hu * 0.6, look.cortex_hu, look.other_cortex_mm * 1.2, canvas.spacing_mm)
         canvas.paint(box, distance, hu, Structure.RIB, instance)
