@@ -19,8 +19,8 @@ demo: $(VENV)/.installed
 
 # The tests of whole programs and servers wait much, so they run beside the others; their output follows at the end.
 PYTEST = $(VENV)/bin/python -m pytest --cov --cov-report=
-PROGRAMS = tests/pacs tests/reports $(wildcard tests/test_*.py)
-PARTS = $(filter-out $(PROGRAMS) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
+PROGRAMS = tests/service tests/report tests/run tests/cli tests/study tests/core $(wildcard tests/test_*.py)
+PARTS = tests/io tests/segmentation tests/measurement tests/lab
 
 test: $(VENV)/.installed-dev
 	@rm -f .coverage .coverage.*

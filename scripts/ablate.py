@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Final
 from ablation_parts import PARTS, Part, left_out
 from ablation_scores import Film, scored, table
 
-from vertecast.errors import ConfigurationError, VertecastError
+from vertecast.core.errors import ConfigurationError, VertecastError
 
 if TYPE_CHECKING:
-    from vertecast.training import Trainer
+    from vertecast.lab.training import Trainer
 
 SCHEDULE: Final = Path(__file__).parents[1] / "configs" / "train" / "xray_spine.yaml"
 SHORT: Final = {
@@ -42,7 +42,7 @@ MARKS: Final = ("<!-- scripts/ablate.py: begin -->", "<!-- scripts/ablate.py: en
 
 def trained(part: Part, out: Path) -> Trainer:
     """The run without a part, at its end."""
-    from vertecast.training import Trainer, load_task
+    from vertecast.lab.training import Trainer, load_task
 
     run, drawn = out / part.name, out / PARTS[0].name / PATIENTS
     if part.keeps_patients and drawn.exists() and not (run / PATIENTS).exists():

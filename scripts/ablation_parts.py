@@ -10,11 +10,12 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vertecast.simulation import film, pictures, projected, skeleton, tissue, trunk
-from vertecast.simulation.neck import draw_head
-from vertecast.simulation.pelvis import draw_pelvis
-from vertecast.simulation.shoulders import draw_shoulders
-from vertecast.simulation.thorax import draw_breast_bone
+from vertecast.lab.simulation.patient import skeleton, tissue, trunk
+from vertecast.lab.simulation.patient.neck import draw_head
+from vertecast.lab.simulation.patient.pelvis import draw_pelvis
+from vertecast.lab.simulation.patient.shoulders import draw_shoulders
+from vertecast.lab.simulation.patient.thorax import draw_breast_bone
+from vertecast.lab.simulation.projection import film, pictures, projected
 
 Drawing: TypeAlias = Callable[..., None]
 Image: TypeAlias = npt.NDArray[np.float32]

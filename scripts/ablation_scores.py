@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from ablation_parts import PARTS
 
-from vertecast.evaluation import agreement
-from vertecast.geometry import FloatArray
+from vertecast.core.geometry import FloatArray
+from vertecast.lab.evaluation import agreement
 
 if TYPE_CHECKING:
-    from vertecast.images import Radiograph
-    from vertecast.segmentation.xray import XraySegmenter
-    from vertecast.training import Trainer
+    from vertecast.core.images import Radiograph
+    from vertecast.lab.training import Trainer
+    from vertecast.segmentation.projection.segmenter import XraySegmenter
 
 AP, LATERAL = "thoracolumbar_ap_corners", "lumbar_lateral_corners"
 SIMULATED: Final = "simulated"
@@ -53,7 +53,7 @@ class Film:
 
 def scored(trainer: Trainer, data: Path, held_out: Path) -> list[Film]:
     """Real films, every second of the many AP ones, and held-out simulated films."""
-    from vertecast.evaluation.films import FOLDERS, films_in, read_corners
+    from vertecast.lab.evaluation.projections.films import FOLDERS, films_in, read_corners
 
     segmenter = _segmenter(trainer)
     films = []
@@ -66,9 +66,9 @@ def scored(trainer: Trainer, data: Path, held_out: Path) -> list[Film]:
 
 
 def _segmenter(trainer: Trainer) -> XraySegmenter:
-    from vertecast.segmentation.projection_network import ProjectionNet
-    from vertecast.segmentation.xray import XraySegmenter
-    from vertecast.segmentation.xray_bundle import XrayBundle
+    from vertecast.segmentation.projection.bundle import XrayBundle
+    from vertecast.segmentation.projection.network import ProjectionNet
+    from vertecast.segmentation.projection.segmenter import XraySegmenter
 
     net = trainer.average.module.eval()
     assert isinstance(net, ProjectionNet)
@@ -80,9 +80,9 @@ def _segmenter(trainer: Trainer) -> XraySegmenter:
 
 def _read(path: Path) -> tuple[Radiograph, str, str]:
     """A film with the UIDs of its study and its series."""
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.dicom.xray import choose_projection_series, projection_files, read_projection
-    from vertecast.images import Radiograph
+    from vertecast.core.images import Radiograph
+    from vertecast.io.discover import StudyFiles, find_studies
+    from vertecast.io.projection.images import choose_projection_series, projection_files, read_projection
 
     (study,) = [one for one in find_studies([path]) if isinstance(one, StudyFiles)]
     (series,) = choose_projection_series(study)[0]
@@ -101,7 +101,7 @@ def _seen(
     """Score the answers on one film with these corners (n, 4, 2); ``names``: its group and its patient."""
     from skimage.draw import polygon
 
-    from vertecast.segmentation.xray import WANTED_DEPTH_PX
+    from vertecast.segmentation.projection.segmenter import WANTED_DEPTH_PX
 
     across = np.linalg.norm(corners_px[:, [1, 3]] - corners_px[:, [0, 2]], axis=2).mean(axis=1)
     scale = WANTED_DEPTH_PX / float(np.median(across))
@@ -128,7 +128,7 @@ def _seen(
 
 def _area(true: FloatArray, said: npt.NDArray[np.float32]) -> float | None:
     """Under the ROC curve of a map; None where one of both kinds of pixels is missing."""
-    from vertecast.evaluation.statistics import area_under_roc
+    from vertecast.lab.evaluation.statistics import area_under_roc
 
     area = area_under_roc(np.column_stack([true.ravel(), said.ravel()])[::EVERY])
     return area if np.isfinite(area) else None
@@ -145,7 +145,7 @@ def _on_simulated(segmenter: XraySegmenter, path: Path) -> Film:
     """Complete bodies and cement of a simulated film."""
     from PIL import Image as Picture
 
-    from vertecast.evaluation.films import CORNERS_OF_SIX
+    from vertecast.lab.evaluation.projections.films import CORNERS_OF_SIX
 
     radiograph, study_uid, series_uid = _read(path)
     truth = path.parents[2] / "truth"

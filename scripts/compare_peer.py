@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from vertecast.errors import InputError, OutputError, UnreadableError, VertecastError
+from vertecast.core.errors import InputError, OutputError, UnreadableError, VertecastError
 
 if TYPE_CHECKING:
-    from vertecast.images import Volume
-    from vertecast.results import VertebraFinding
-    from vertecast.workflow import Segmenter
-    from vertecast.workflow.result import StudyResult
+    from vertecast.core.images import Volume
+    from vertecast.core.results import VertebraFinding
+    from vertecast.study import Segmenter
+    from vertecast.study.result import StudyResult
 
 PLACES: Final = ("anterior", "middle", "posterior")
 HEIGHT_KEY: Final = re.compile(rf"vertebrae_(\w+)_height_({'|'.join(PLACES)})_mm")
@@ -55,7 +55,7 @@ def read_peer(path: Path) -> Heights:
 
 def our_heights(vertebrae: Sequence[VertebraFinding]) -> Heights:
     """Heights of the bodies that could be measured."""
-    from vertecast.results import Quantity
+    from vertecast.core.results import Quantity
 
     found: Heights = {}
     for body in vertebrae:
@@ -91,8 +91,8 @@ def draw_body(volume: Volume, body: VertebraFinding, path: Path, caption: str) -
     import numpy as np
     from matplotlib.figure import Figure
 
-    from vertecast.reports.planes import body_frame, flat_cut, sample_hu
-    from vertecast.results import NotMeasured
+    from vertecast.core.results import NotMeasured
+    from vertecast.report.figures.planes import body_frame, flat_cut, sample_hu
 
     frame = body_frame(body)
     extent = (-REACH_MM, REACH_MM, -REACH_MM, REACH_MM)
@@ -120,9 +120,9 @@ def analyse(ct: Path, segmenter: Segmenter) -> StudyResult:
     Raises:
         InputError: There is no CT, or it could not be analysed.
     """
-    from vertecast.config import Config
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.workflow import analyze_study
+    from vertecast.core.config import Config
+    from vertecast.io.discover import StudyFiles, find_studies
+    from vertecast.study import analyze_study
 
     studies = [study for study in find_studies([ct]) if isinstance(study, StudyFiles)]
     if not studies:
@@ -135,11 +135,11 @@ def analyse(ct: Path, segmenter: Segmenter) -> StudyResult:
 
 def compare(ct: Path, peer: Heights, labels: Path | None, out: Path) -> None:
     """Analyse, print and draw. Raises `VertecastError`."""
-    from vertecast.config import SegmentationOptions
-    from vertecast.dicom.files import read_label_map
-    from vertecast.engine import shipped_engine
-    from vertecast.segmentation.label_map import LabelMapSegmenter
-    from vertecast.segmentation.label_schemes import label_scheme
+    from vertecast.core.config import SegmentationOptions
+    from vertecast.io.volumes import read_label_map
+    from vertecast.run.engine import shipped_engine
+    from vertecast.segmentation.label_map.bodies import LabelMapSegmenter
+    from vertecast.segmentation.label_map.schemes import label_scheme
 
     options = SegmentationOptions()
     result = analyse(ct, shipped_engine(options).load(options))

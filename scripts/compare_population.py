@@ -18,9 +18,9 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from vertecast.anatomy import CRANIAL_TO_CAUDAL, Level
-from vertecast.simulation.population import sample_spine
-from vertecast.simulation.spine import Spine
+from vertecast.core.anatomy import CRANIAL_TO_CAUDAL, Level
+from vertecast.lab.simulation.patient.population import sample_spine
+from vertecast.lab.simulation.patient.spine import Spine
 
 SPINES: Final = 400
 SCORED: Final = [level.name for level in CRANIAL_TO_CAUDAL if Level.T4 <= level <= Level.L5]

@@ -18,14 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from vertecast.errors import VertecastError
+from vertecast.core.errors import VertecastError
 
 if TYPE_CHECKING:
-    from vertecast.evaluation.phantoms import BodyError, Outline, Pose
-    from vertecast.images import Grid, Segmentation, Volume
+    from vertecast.core.images import Grid, Segmentation, Volume
+    from vertecast.lab.evaluation.phantoms import BodyError, Outline, Pose
 
 HELD_OUT_SEED: Final = 2_000_000
-"""Training draws its patients from seeds below `vertecast.training.task.VALIDATION_SEED`, one million."""
+"""Training draws its patients from seeds below `vertecast.lab.training.task.VALIDATION_SEED`, one million."""
 
 Modality: TypeAlias = Literal["ct", "film", "cine"]
 
@@ -103,10 +103,10 @@ def simulate(case: Case) -> None:
     done = case.folder / "done"
     if done.is_file():
         return
-    from vertecast.simulation.cine import simulate_cine
-    from vertecast.simulation.film_studies import simulate_films
-    from vertecast.simulation.projection_studies import write_projection_study
-    from vertecast.simulation.studies import simulate_case, write_study
+    from vertecast.lab.simulation.cine.fluoroscopy import simulate_cine
+    from vertecast.lab.simulation.ct.studies import simulate_case, write_study
+    from vertecast.lab.simulation.projection.film_studies import simulate_films
+    from vertecast.lab.simulation.projection.studies import write_projection_study
 
     kind = case.kind
     if kind == "ct" or kind == "patient" or kind == "follow-up":
@@ -119,10 +119,10 @@ def simulate(case: Case) -> None:
 
 def score_simulated(plan: Plan) -> int:
     """Simulate, analyse, score and print; returns the exit status."""
-    from vertecast.batch import run_batch
-    from vertecast.config import load_config
-    from vertecast.engine import shipped_engine
-    from vertecast.workers import Lost, run_in_processes
+    from vertecast.core.config import load_config
+    from vertecast.run.batch import run_batch
+    from vertecast.run.engine import shipped_engine
+    from vertecast.run.workers import Lost, run_in_processes
 
     config = load_config(plan.config).with_overrides({"batch": {"workers": plan.workers}})
     engine = shipped_engine(config.segmentation)
@@ -147,7 +147,8 @@ def score_simulated(plan: Plan) -> int:
 
 def score_table(plan: Plan) -> str:
     """Score what was analysed, write the scores, and return their table."""
-    from vertecast.evaluation import projections, report, summary
+    from vertecast.lab.evaluation import projections
+    from vertecast.lab.evaluation.studies import report, summary
 
     folders = (plan.folder / "simulated", plan.folder / "analyzed", plan.folder / "scores")
     if plan.modality == "ct":
@@ -157,7 +158,7 @@ def score_table(plan: Plan) -> str:
 
 def score_phantoms(out: Path) -> int:
     """Measure analytic bodies in every pose, print and write the errors; returns the exit status."""
-    from vertecast.evaluation.phantoms import poses, text_lines
+    from vertecast.lab.evaluation.phantoms import poses, text_lines
 
     errors: list[BodyError] = []
     for done, pose in enumerate(todo := poses(), start=1):
@@ -175,13 +176,13 @@ def phantom_errors(pose: Pose) -> list[BodyError]:
     Raises:
         RuntimeError: A body could not be measured.
     """
-    from vertecast.evaluation.phantoms import body_error
-    from vertecast.images import Grid
-    from vertecast.measurement.endplates import BodyGeometry
-    from vertecast.measurement.heights import fit_bodies
-    from vertecast.segmentation.label_map import segment_label_map
-    from vertecast.segmentation.label_schemes import label_scheme
-    from vertecast.simulation.phantoms import SpinePhantom, fractured_shape, normal_shape
+    from vertecast.core.images import Grid
+    from vertecast.lab.evaluation.phantoms import body_error
+    from vertecast.lab.simulation.patient.phantoms import SpinePhantom, fractured_shape, normal_shape
+    from vertecast.measurement.ct.body.endplates import BodyGeometry
+    from vertecast.measurement.ct.body.heights import fit_bodies
+    from vertecast.segmentation.label_map.bodies import segment_label_map
+    from vertecast.segmentation.label_map.schemes import label_scheme
 
     turned = {plane: pose.tilt_deg if plane == pose.plane else 0.0 for plane in ("sagittal", "coronal", "axial")}
     phantom = SpinePhantom(
@@ -232,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.real is not None:
             from evaluate_real import score_real_folder
 
-            from vertecast.config import load_config
+            from vertecast.core.config import load_config
 
             bundles = load_config(options.config).segmentation
             return score_real_folder(options.real, options.out, bundles)

@@ -9,17 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from vertecast.errors import VertecastError
+from vertecast.core.errors import VertecastError
 
 if TYPE_CHECKING:
-    from vertecast.config import SegmentationOptions
-    from vertecast.evaluation.films import FilmFolder, FilmScore
-    from vertecast.evaluation.real import RealImage, RealScore
-    from vertecast.evaluation.real_variants import Variant
-    from vertecast.images import Mask, ProjectionSegmentation, Radiograph
-    from vertecast.results import VertebraFinding
-    from vertecast.workflow import ProjectionSegmenter, Segmenter
-    from vertecast.workflow.result import StudyResult
+    from vertecast.core.config import SegmentationOptions
+    from vertecast.core.images import Mask, ProjectionSegmentation, Radiograph
+    from vertecast.core.results import VertebraFinding
+    from vertecast.lab.evaluation.projections.films import FilmFolder, FilmScore
+    from vertecast.lab.evaluation.real.images import RealImage, RealScore
+    from vertecast.lab.evaluation.real.variants import Variant
+    from vertecast.study import ProjectionSegmenter, Segmenter
+    from vertecast.study.result import StudyResult
 
 EXIT_NOTHING: Final = 3
 
@@ -33,9 +33,9 @@ def score_real_folder(data: Path, out: Path, options: SegmentationOptions) -> in
 
 def score_real_images(data: Path, out: Path, options: SegmentationOptions) -> int:
     """Compare with real CT images, print and draw; returns the exit status."""
-    from vertecast.engine import shipped_engine
-    from vertecast.evaluation.real import IMAGES
-    from vertecast.evaluation.real_report import document, table_lines, text_lines
+    from vertecast.lab.evaluation.real.images import IMAGES
+    from vertecast.lab.evaluation.real.report import document, table_lines, text_lines
+    from vertecast.run.engine import shipped_engine
 
     present = [image for image in IMAGES if (data / image.path).exists()]
     if not present:
@@ -58,9 +58,9 @@ def score_real_images(data: Path, out: Path, options: SegmentationOptions) -> in
 
 def score_image(image: RealImage, data: Path, out: Path, segmenter: Segmenter) -> RealScore | None:
     """Analyse, score and draw one real image; None, with a line why, where it cannot be analysed."""
-    from vertecast.evaluation.datasets.schemes import numbers_of_scheme
-    from vertecast.evaluation.real import read_whole_truth
-    from vertecast.segmentation.label_schemes import label_scheme
+    from vertecast.lab.evaluation.datasets.schemes import numbers_of_scheme
+    from vertecast.lab.evaluation.real.images import read_whole_truth
+    from vertecast.segmentation.label_map.schemes import label_scheme
 
     file = data / image.path
     whole = read_whole_truth(image, data, numbers_of_scheme(label_scheme(image.whole_scheme)))
@@ -87,10 +87,10 @@ def write_variant(variant: Variant, file: Path, whole: Mask, folder: Path) -> In
     import nibabel
     import numpy as np
 
-    from vertecast import geometry
-    from vertecast.errors import UnreadableError
-    from vertecast.evaluation.datasets.files import read_image
-    from vertecast.evaluation.real_variants import derive
+    from vertecast.core import geometry
+    from vertecast.core.errors import UnreadableError
+    from vertecast.lab.evaluation.datasets.files import read_image
+    from vertecast.lab.evaluation.real.variants import derive
 
     volume = read_image(file)
     if volume is None:
@@ -104,13 +104,13 @@ def write_variant(variant: Variant, file: Path, whole: Mask, folder: Path) -> In
 
 def score_file(image: RealImage, data: Path, out: Path, segmenter: Segmenter, given: Input) -> RealScore | None:
     """Analyse, score and draw what stands for one real image."""
-    from vertecast.config import Config
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.evaluation.figures import write_overlay
-    from vertecast.evaluation.real import claims_of, read_real_truth, score_real
-    from vertecast.segmentation.label_map import LabelMapSegmenter
-    from vertecast.segmentation.label_schemes import label_scheme
-    from vertecast.workflow import analyze_study
+    from vertecast.core.config import Config
+    from vertecast.io.discover import StudyFiles, find_studies
+    from vertecast.lab.evaluation.pages.figures import write_overlay
+    from vertecast.lab.evaluation.real.images import claims_of, read_real_truth, score_real
+    from vertecast.segmentation.label_map.bodies import LabelMapSegmenter
+    from vertecast.segmentation.label_map.schemes import label_scheme
+    from vertecast.study import analyze_study
 
     studies = [study for study in find_studies([given.file]) if isinstance(study, StudyFiles)]
     result = analyze_study(studies[0], Config(), segmenter) if studies else None
@@ -131,13 +131,13 @@ def score_file(image: RealImage, data: Path, out: Path, segmenter: Segmenter, gi
 
 def score_masks(data: Path) -> dict[str, dict[str, Any]]:
     """Measure expert masks that come without their images and print how the grades compare."""
-    from vertecast.config import Config
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.dicom.files import read_label_map
-    from vertecast.evaluation.grades import MASKS, grade_pairs, read_grades, summary, text_lines
-    from vertecast.segmentation.label_map import LabelMapSegmenter
-    from vertecast.segmentation.label_schemes import label_scheme
-    from vertecast.workflow.label_map import analyze_label_map
+    from vertecast.core.config import Config
+    from vertecast.io.discover import StudyFiles, find_studies
+    from vertecast.io.volumes import read_label_map
+    from vertecast.lab.evaluation.maps.grades import MASKS, grade_pairs, read_grades, summary, text_lines
+    from vertecast.segmentation.label_map.bodies import LabelMapSegmenter
+    from vertecast.segmentation.label_map.schemes import label_scheme
+    from vertecast.study.label_map import analyze_label_map
 
     scored = {}
     for mask in MASKS:
@@ -176,8 +176,8 @@ class Recorder:
 
 def score_films(data: Path, out: Path, options: SegmentationOptions) -> int:
     """Score real films without cement, print and draw; returns the number of films scored."""
-    from vertecast.engine import shipped_engine
-    from vertecast.evaluation.films import FOLDERS, film_lines, films_in, summary, untreated_lines
+    from vertecast.lab.evaluation.projections.films import FOLDERS, film_lines, films_in, summary, untreated_lines
+    from vertecast.run.engine import shipped_engine
 
     load = shipped_engine(options).load_projection
     present = {folder: films for folder in FOLDERS if (films := films_in(data / folder.path))}
@@ -199,7 +199,7 @@ def score_films(data: Path, out: Path, options: SegmentationOptions) -> int:
 
 def score_one(folder: FilmFolder, film: Path, segmenter: ProjectionSegmenter, out: Path) -> FilmScore | None:
     """Analyse, draw and score one film; None, with a line why, where it cannot be analysed."""
-    from vertecast.evaluation.films import read_corners, score_film
+    from vertecast.lab.evaluation.projections.films import read_corners, score_film
 
     recorder = Recorder(segmenter)
     result = analyze_film(film, recorder, out / f"{folder.name}_{film.stem}.png")
@@ -214,10 +214,10 @@ def score_one(folder: FilmFolder, film: Path, segmenter: ProjectionSegmenter, ou
 
 def analyze_film(film: Path, segmenter: ProjectionSegmenter, picture: Path) -> StudyResult | None:
     """Analyse one film and draw what was found on it."""
-    from vertecast.config import Config
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.reports.films import render_films
-    from vertecast.workflow.projection import analyze_projections
+    from vertecast.core.config import Config
+    from vertecast.io.discover import StudyFiles, find_studies
+    from vertecast.report.figures.films import render_films
+    from vertecast.study.projection import analyze_projections
 
     picture.parent.mkdir(parents=True, exist_ok=True)
     result = None

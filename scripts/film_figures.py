@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from vertecast.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL
-from vertecast.images import ProjectionSegmentation, Radiograph
-from vertecast.measurement.projection import ProjectionMeasurement, measure_projection
-from vertecast.measurement.projection_bodies import PlaneBody, fit_plane_bodies, plane_of
-from vertecast.measurement.projection_cement import body_outlines
-from vertecast.measurement.projection_leaks import TOLERANCE_SHARE
-from vertecast.results import Quantity
+from vertecast.core.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL
+from vertecast.core.images import ProjectionSegmentation, Radiograph
+from vertecast.core.results import Quantity
+from vertecast.measurement.projection.bodies import PlaneBody, fit_plane_bodies, plane_of
+from vertecast.measurement.projection.cement import body_outlines
+from vertecast.measurement.projection.leaks import TOLERANCE_SHARE
+from vertecast.measurement.projection.study import ProjectionMeasurement, measure_projection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,8 +42,8 @@ def film(view: str) -> tuple[Radiograph, ProjectionSegmentation, ProjectionMeasu
     from PIL import Image
     from skimage.draw import polygon
 
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.dicom.xray import choose_projection_series, projection_files, read_projection
+    from vertecast.io.discover import StudyFiles, find_studies
+    from vertecast.io.projection.images import choose_projection_series, projection_files, read_projection
 
     truth, folder = _truth("film")
     image = next(one for one in truth["images"] if one["view"] == view)
@@ -149,10 +149,10 @@ def cine_growth() -> Figure:
     """Area of the cement per look in a simulated cine, by the shipped network, and the true first frames."""
     from matplotlib.figure import Figure
 
-    from vertecast.config import Config, SegmentationOptions
-    from vertecast.dicom.discover import StudyFiles, find_studies
-    from vertecast.engine import shipped_engine
-    from vertecast.workflow.projection import analyze_projections
+    from vertecast.core.config import Config, SegmentationOptions
+    from vertecast.io.discover import StudyFiles, find_studies
+    from vertecast.run.engine import shipped_engine
+    from vertecast.study.projection import analyze_projections
 
     truth, _ = _truth("cine")
     image, options = truth["images"][0], SegmentationOptions()

@@ -18,21 +18,21 @@ import numpy as np
 import numpy.typing as npt
 from film_figures import cine_growth, film_body, film_cement
 
-from vertecast import geometry
-from vertecast.anatomy import Structure
-from vertecast.images import Segmentation, Volume
-from vertecast.measurement import bone
-from vertecast.measurement.bony_outline import bony_outlines
-from vertecast.measurement.cement_map import find_cement
-from vertecast.measurement.comparison import GENANT_LIMITS
-from vertecast.measurement.endplates import BodyGeometry
-from vertecast.measurement.heights import fit_bodies
-from vertecast.measurement.levels import assign_levels
-from vertecast.measurement.registration import align_vertebra
-from vertecast.measurement.study import Measurements, measure_study
-from vertecast.reports.planes import Cut, flat_cut, sample_hu
-from vertecast.results import NotMeasured, Quantity
-from vertecast.simulation.phantoms import TOP_LABEL, SpinePhantom, fractured_shape, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import Structure
+from vertecast.core.images import Segmentation, Volume
+from vertecast.core.results import NotMeasured, Quantity
+from vertecast.lab.simulation.patient.phantoms import TOP_LABEL, SpinePhantom, fractured_shape, normal_shape
+from vertecast.measurement.change.registration import align_vertebra
+from vertecast.measurement.ct.body import bone
+from vertecast.measurement.ct.body.bony_outline import bony_outlines
+from vertecast.measurement.ct.body.endplates import BodyGeometry
+from vertecast.measurement.ct.body.heights import fit_bodies
+from vertecast.measurement.ct.cement.map import find_cement
+from vertecast.measurement.ct.levels import assign_levels
+from vertecast.measurement.ct.study import Measurements, measure_study
+from vertecast.measurement.shared.comparison import GENANT_LIMITS
+from vertecast.report.figures.planes import Cut, flat_cut, sample_hu
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,21 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
-from vertecast.anatomy import Compartment, Level
-from vertecast.errors import OutputError
-from vertecast.simulation.acquisition import CtSettings
-from vertecast.simulation.cine import CineSettings, simulate_cine
-from vertecast.simulation.film_studies import simulate_films
-from vertecast.simulation.population import sample_spine
-from vertecast.simulation.projection_studies import write_projection_study
-from vertecast.simulation.spine import Spine
-from vertecast.simulation.studies import (
+from vertecast.core.anatomy import Compartment, Level
+from vertecast.core.errors import OutputError
+from vertecast.lab.simulation.cine.fluoroscopy import CineSettings, simulate_cine
+from vertecast.lab.simulation.ct.acquisition import CtSettings
+from vertecast.lab.simulation.ct.studies import (
     ScanPlan,
     TreatmentPlan,
     is_plain,
     make_case,
     write_study,
 )
+from vertecast.lab.simulation.patient.population import sample_spine
+from vertecast.lab.simulation.patient.spine import Spine
+from vertecast.lab.simulation.projection.film_studies import simulate_films
+from vertecast.lab.simulation.projection.studies import write_projection_study
 
 PATIENT_SEED = 101
 SOUND_SEED = 102

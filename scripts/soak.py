@@ -32,7 +32,7 @@ sys.path.insert(0, str(TESTS))
 
 from archives import free_port, until  # type: ignore[import-not-found]  # noqa: E402
 from pacs_light import study_uid, write_image  # type: ignore[import-not-found]  # noqa: E402
-from vertecast.pacs.queue import State, StudyQueue  # noqa: E402
+from vertecast.service.queue import State, StudyQueue  # noqa: E402
 
 SENDERS: Final = 4
 IMAGES: Final = 3

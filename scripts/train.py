@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vertecast.errors import BundleError, ConfigurationError
-from vertecast.training import Trainer, export_bundle, joined, load_task
+from vertecast.core.errors import BundleError, ConfigurationError
+from vertecast.lab.training import Trainer, export_bundle, joined, load_task
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

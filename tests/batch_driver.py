@@ -1,4 +1,4 @@
-"""A run of `vertecast.batch` in a process of its own, to be killed: real workers, and an analysis that only takes time.
+"""A run of `run.batch` in a process of its own, to be killed: real workers, and an analysis that only takes time.
 
 ``python batch_driver.py IN OUT [TIME_LIMIT_S]``. What a study does is told by its name: ``hang`` never ends, ``full``
 finds no room for its report. Each beginning leaves a line with the process in ``IN/../begun/NAME``.
@@ -13,16 +13,17 @@ import sys
 import time
 from pathlib import Path
 
-from vertecast import batch, jobs
-from vertecast.config import BatchOptions, Config
-from vertecast.dicom.discover import StudyFiles, refusal
-from vertecast.engine import Engine
-from vertecast.jobs import Outcome, Step, run_step
-from vertecast.reports import outputs, printing
-from vertecast.reports.outputs import MeasuredStudy
-from vertecast.results import SeriesResult, StudyReport
-from vertecast.workers import ProcessPool
-from vertecast.workflow import StudyResult
+from vertecast.core.config import BatchOptions, Config
+from vertecast.core.results import SeriesResult, StudyReport
+from vertecast.io.discover import StudyFiles, refusal
+from vertecast.report import outputs
+from vertecast.report.html import printing
+from vertecast.report.outputs import MeasuredStudy
+from vertecast.run import batch, jobs
+from vertecast.run.engine import Engine
+from vertecast.run.jobs import Outcome, Step, run_step
+from vertecast.run.workers import ProcessPool
+from vertecast.study import StudyResult
 
 SECONDS = 0.5
 

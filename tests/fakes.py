@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vertecast import geometry
-from vertecast.anatomy import Structure
-from vertecast.config import BatchOptions, Config, SegmentationOptions
-from vertecast.errors import UnsupportedError
-from vertecast.images import ProjectionSegmentation, Radiograph, Segmentation, Volume
+from vertecast.core import geometry
+from vertecast.core.anatomy import Structure
+from vertecast.core.config import BatchOptions, Config, SegmentationOptions
+from vertecast.core.errors import UnsupportedError
+from vertecast.core.images import ProjectionSegmentation, Radiograph, Segmentation, Volume
 
 BONE_HU = 150
 """The blocks of the test volumes are brighter than this; everything else is darker."""
@@ -142,7 +142,7 @@ class BlockSegmenter:
 
 
 def load_blocks(_options: SegmentationOptions) -> BlockSegmenter:
-    """Loader of `BlockSegmenter`, as `vertecast.batch.Engine` wants one."""
+    """Loader of `BlockSegmenter`, as `vertecast.run.batch.Engine` wants one."""
     return BlockSegmenter()
 
 

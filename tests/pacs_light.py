@@ -14,10 +14,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from fakes import SECRET_NAME
-from vertecast.images import OWN_MODEL_NAME
-from vertecast.pacs.analysis import NO_IMAGES, Outcome, Task
-from vertecast.pacs.options import load_pacs_options
-from vertecast.pacs.service import Service, log_to_stderr
+from vertecast.core.images import OWN_MODEL_NAME
+from vertecast.service.analysis import NO_IMAGES, Outcome, Task
+from vertecast.service.options import load_pacs_options
+from vertecast.service.service import Service, log_to_stderr
 
 DAMAGED = "the pixels of an image are cut off"
 SLOW_STUDY = "1.2.840.777"

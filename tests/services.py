@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vertecast.pacs.health import Health
-from vertecast.pacs.metrics import MeteredQueue, Metrics
-from vertecast.pacs.options import PacsOptions
-from vertecast.pacs.queue import StudyQueue
-from vertecast.pacs.web import WebServer
+from vertecast.service.options import PacsOptions
+from vertecast.service.queue import StudyQueue
+from vertecast.service.web.app import WebServer
+from vertecast.service.web.health import Health
+from vertecast.service.web.metrics import MeteredQueue, Metrics
 
 UID = "1.2.826.0.1.3680043.10.1"
 TIMEOUT_S = 30

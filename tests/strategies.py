@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from vertecast.anatomy import CRANIAL_TO_CAUDAL, Compartment, YeomType
-from vertecast.results import (
+from vertecast.core.anatomy import CRANIAL_TO_CAUDAL, Compartment, YeomType
+from vertecast.core.results import (
     AngleFinding,
     CementFinding,
     ChangeFinding,
@@ -31,7 +31,7 @@ from vertecast.results import (
     TimelineStudy,
     VertebraFinding,
 )
-from vertecast.simulation.spine import BodyShape
+from vertecast.lab.simulation.patient.spine import BodyShape
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 CT_SERIES, FILM_SERIES = f"{STUDY}.1", f"{STUDY}.2"

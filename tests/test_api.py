@@ -11,8 +11,8 @@ import pytest
 import vertecast
 from fakes import BlockSegmenter, load_blocks, write_dicom, write_spine
 from vertecast import api
-from vertecast.engine import Engine
-from vertecast.errors import ConfigurationError, InputError, UnreadableError
+from vertecast.core.errors import ConfigurationError, InputError, UnreadableError
+from vertecast.run.engine import Engine
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from benchmarks.machine import machine
 from benchmarks.processes import Run, alone, measure, observe
 
 from tiny_training import TINY
-from vertecast.training import load_task
+from vertecast.lab.training import load_task
 
 README = f"# Title\n\nBefore.\n\n{table.BEGIN}\nnot measured yet\n{table.END}\n\nAfter.\n"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vertecast.training import CtSettings, CtTask
+from vertecast.lab.training import CtSettings, CtTask
 
 TINY = {
     "network": "locator",

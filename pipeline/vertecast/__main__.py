@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vertecast.cli import main
+from vertecast.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -15,18 +15,18 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vertecast.config import Config, load_config
-from vertecast.dicom.discover import StudyFiles, find_studies
-from vertecast.engine import shipped_engine
-from vertecast.errors import ConfigurationError, InputError, UnreadableError
-from vertecast.images import Mask, Volume
-from vertecast.jobs import measured_study
-from vertecast.reports.document import from_document
-from vertecast.reports.outputs import REPORT_NAME, write_study
-from vertecast.reports.summary import vertebra_csv
-from vertecast.results import NotMeasured, StudyReport
-from vertecast.workflow import ProjectionSegmenter, Segmenter, StudyResult, analyze_study
-from vertecast.workflow.change import EarlierStudy, with_changes
+from vertecast.core.config import Config, load_config
+from vertecast.core.errors import ConfigurationError, InputError, UnreadableError
+from vertecast.core.images import Mask, Volume
+from vertecast.core.report_json import from_document
+from vertecast.core.results import NotMeasured, StudyReport
+from vertecast.io.discover import StudyFiles, find_studies
+from vertecast.report.outputs import REPORT_NAME, write_study
+from vertecast.report.summary import vertebra_csv
+from vertecast.run.engine import shipped_engine
+from vertecast.run.jobs import measured_study
+from vertecast.study import ProjectionSegmenter, Segmenter, StudyResult, analyze_study
+from vertecast.study.change import EarlierStudy, with_changes
 
 if TYPE_CHECKING:
     import pandas
@@ -179,7 +179,7 @@ def read_report(path: Source) -> StudyReport:
     file = Path(path)
     file = file / REPORT_NAME if file.is_dir() else file
     if file.suffix == ".dcm":
-        from vertecast.reports.dicom.read_sr import read_document
+        from vertecast.report.dicom.read_sr import read_document
 
         return from_document(read_document(file))
     try:

@@ -22,9 +22,9 @@ from benchmarks.processes import Run, alone, measure, observe
 from benchmarks.samples import make_ct
 
 if TYPE_CHECKING:
-    from vertecast.dicom.ct import CtSeries
-    from vertecast.images import Segmentation
-    from vertecast.measurement.study import Measurements
+    from vertecast.core.images import Segmentation
+    from vertecast.io.ct.series import CtSeries
+    from vertecast.measurement.ct.study import Measurements
 
 WALL_LIMIT_S: Final = 25.0
 PEAK_LIMIT_GIB: Final = 4.0
@@ -99,9 +99,9 @@ def time_stages(study: Path, runs: int) -> Warm:
     Raises:
         RuntimeError: There is no CT in the folder.
     """
-    from vertecast.config import SegmentationOptions
-    from vertecast.dicom.ct import choose_ct_series, read_ct
-    from vertecast.engine import shipped_engine
+    from vertecast.core.config import SegmentationOptions
+    from vertecast.io.ct.series import choose_ct_series, read_ct
+    from vertecast.run.engine import shipped_engine
 
     chosen, _ = choose_ct_series(the_study(study))
     if not chosen:
@@ -130,8 +130,8 @@ def time_stages(study: Path, runs: int) -> Warm:
 
 
 def _findings(ct: CtSeries, segmentation: Segmentation) -> Measurements:
-    from vertecast.measurement.levels import assign_levels
-    from vertecast.measurement.study import measure_study
+    from vertecast.measurement.ct.levels import assign_levels
+    from vertecast.measurement.ct.study import measure_study
 
     levels = assign_levels(segmentation)
     return measure_study(ct.volume, segmentation, levels, series_instance_uid=ct.series_instance_uid)

@@ -21,7 +21,7 @@ from benchmarks.processes import Run, alone, observe
 from benchmarks.samples import make_films
 
 if TYPE_CHECKING:
-    from vertecast.dicom.xray import ProjectionFile
+    from vertecast.io.projection.images import ProjectionFile
 
 RADIOGRAPH_LIMIT_S: Final = 2.0
 CINE_LIMIT_HZ: Final = 30.0
@@ -67,9 +67,9 @@ def time_parts(study: Path, runs: int) -> Warm:
     Raises:
         RuntimeError: There is no model bundle for radiographs.
     """
-    from vertecast.config import SegmentationOptions
-    from vertecast.dicom.xray import choose_projection_series, projection_files
-    from vertecast.engine import shipped_engine
+    from vertecast.core.config import SegmentationOptions
+    from vertecast.io.projection.images import choose_projection_series, projection_files
+    from vertecast.run.engine import shipped_engine
 
     options = SegmentationOptions()
     engine = shipped_engine(options)
@@ -88,8 +88,8 @@ def time_parts(study: Path, runs: int) -> Warm:
 
 def _read(file: ProjectionFile) -> tuple[int, int, int]:
     """Decode every frame; returns their number, rows and columns."""
-    from vertecast.dicom.xray import read_projection
-    from vertecast.images import Fluoroscopy
+    from vertecast.core.images import Fluoroscopy
+    from vertecast.io.projection.images import read_projection
 
     image = read_projection(file).image
     if not isinstance(image, Fluoroscopy):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.processes import Run, observe
 
 if TYPE_CHECKING:
-    from vertecast.dicom.discover import StudyFiles
-    from vertecast.workflow import ProjectionSegmenter, Segmenter, StudyResult
+    from vertecast.io.discover import StudyFiles
+    from vertecast.study import ProjectionSegmenter, Segmenter, StudyResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Timed:
 
 def the_study(folder: Path) -> StudyFiles:
     """The one study in a folder. Raises `RuntimeError` where there is none, or more than one."""
-    from vertecast.dicom.discover import StudyFiles, find_studies
+    from vertecast.io.discover import StudyFiles, find_studies
 
     studies = [one for one in find_studies([folder]) if isinstance(one, StudyFiles)]
     if len(studies) != 1:
@@ -83,8 +83,8 @@ def analyse(folder: Path, *, ct: Segmenter | None = None, film: ProjectionSegmen
     Raises:
         RuntimeError: There is no such study, or it could not be analysed.
     """
-    from vertecast.config import Config
-    from vertecast.workflow import analyze_study
+    from vertecast.core.config import Config
+    from vertecast.study import analyze_study
 
     study, finding = observe(the_study, folder)
     timed_ct: Any = Timed(ct)
@@ -99,8 +99,8 @@ def analyse(folder: Path, *, ct: Segmenter | None = None, film: ProjectionSegmen
 
 def _write(result: StudyResult) -> None:
     """All outputs, into a folder that goes again."""
-    from vertecast.jobs import measured_study
-    from vertecast.reports.outputs import write_study
+    from vertecast.report.outputs import write_study
+    from vertecast.run.jobs import measured_study
 
     with tempfile.TemporaryDirectory() as out:
         write_study(measured_study(result), Path(out) / "study")

@@ -25,9 +25,9 @@ from benchmarks.samples import STUDIES
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vertecast.images import Segmentation, Volume
+    from vertecast.core.images import Segmentation, Volume
     from vertecast.segmentation.bundle import NetworkSpec
-    from vertecast.segmentation.ct import Network
+    from vertecast.segmentation.ct.segmenter import Network
 
 FOLDERS: Final = (STUDIES / "000101_post", STUDIES / "000102_pre")
 REFERENCE: Final = "torch f32"
@@ -74,10 +74,10 @@ def measure_runtimes(runs: int) -> list[Comparison]:
 
 def segment_with(name: str, runs: int) -> Outcome:
     """Load the networks into a runtime, segment all studies, once and then as often as is asked, and measure."""
-    from vertecast import resources
-    from vertecast.config import SegmentationOptions
-    from vertecast.dicom.ct import choose_ct_series, read_ct
-    from vertecast.segmentation.ct import CtSegmenter
+    from vertecast.core import resources
+    from vertecast.core.config import SegmentationOptions
+    from vertecast.io.ct.series import choose_ct_series, read_ct
+    from vertecast.segmentation.ct.segmenter import CtSegmenter
 
     options = SegmentationOptions()
     volumes = [read_ct(choose_ct_series(the_study(folder))[0][0]).volume for folder in FOLDERS]
@@ -97,9 +97,9 @@ def segment_with(name: str, runs: int) -> Outcome:
 
 def _values(study: str, volume: Volume, segmentation: Segmentation) -> dict[Key, float]:
     """Everything that is compared of one study."""
-    from vertecast.measurement.levels import assign_levels
-    from vertecast.measurement.study import measure_study
-    from vertecast.results import Quantity
+    from vertecast.core.results import Quantity
+    from vertecast.measurement.ct.levels import assign_levels
+    from vertecast.measurement.ct.study import measure_study
 
     measured = measure_study(volume, segmentation, assign_levels(segmentation), series_instance_uid="")
     values: dict[Key, float] = {}
@@ -177,13 +177,13 @@ def _torch_bfloat16(spec: NetworkSpec) -> Network:
 
 
 def _openvino(spec: NetworkSpec) -> Network:
-    from vertecast.segmentation.openvino import load_openvino
+    from vertecast.segmentation.runtimes.openvino import load_openvino
 
     return load_openvino(spec)
 
 
 def _openvino_bfloat16(spec: NetworkSpec) -> Network:
-    from vertecast.segmentation.openvino import OpenVinoNet, convert
+    from vertecast.segmentation.runtimes.openvino import OpenVinoNet, convert
 
     return OpenVinoNet(convert(spec.load()), arithmetic="bf16")
 

@@ -27,9 +27,9 @@ def make_ct(folder: Path) -> Path:
     """
     import numpy as np
 
-    from vertecast.simulation.acquisition import CtSettings
-    from vertecast.simulation.population import sample_spine
-    from vertecast.simulation.studies import ScanPlan, TreatmentPlan, make_case, write_study
+    from vertecast.lab.simulation.ct.acquisition import CtSettings
+    from vertecast.lab.simulation.ct.studies import ScanPlan, TreatmentPlan, make_case, write_study
+    from vertecast.lab.simulation.patient.population import sample_spine
 
     spine = sample_spine(np.random.default_rng(SEED), fracture_rate=0.3)
     count = len(spine.vertebrae)
@@ -49,9 +49,9 @@ def make_ct(folder: Path) -> Path:
 
 def make_films(folder: Path) -> dict[str, Path]:
     """Write a radiograph of 2,000 × 2,500 pixels and a cine of 512 × 512; returns the folder of each study."""
-    from vertecast.simulation.cine import CineSettings, simulate_cine
-    from vertecast.simulation.film_studies import FilmSettings, simulate_films
-    from vertecast.simulation.projection_studies import write_projection_study
+    from vertecast.lab.simulation.cine.fluoroscopy import CineSettings, simulate_cine
+    from vertecast.lab.simulation.projection.film_studies import FilmSettings, simulate_films
+    from vertecast.lab.simulation.projection.studies import write_projection_study
 
     height, width = RADIOGRAPH_SIZE_MM
     settings = FilmSettings(

@@ -97,7 +97,7 @@ def _wait(database: Path, uid: str) -> Delivery:
 
     The results are taken as written when they are delivered where both fall between two looks.
     """
-    from vertecast.pacs.queue import State, StudyQueue
+    from vertecast.service.queue import State, StudyQueue
 
     queue, deadline = StudyQueue(database), time.monotonic() + LONGEST_S
     changed: dict[State, float] = {}

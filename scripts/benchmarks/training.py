@@ -21,7 +21,7 @@ from benchmarks.processes import TreeMemory, alone
 from benchmarks.samples import REPOSITORY
 
 if TYPE_CHECKING:
-    from vertecast.training import RunSettings
+    from vertecast.lab.training import RunSettings
 
 SCHEDULES: Final = REPOSITORY / "configs" / "train"
 
@@ -71,7 +71,7 @@ def measure_training(runs: int) -> list[Section]:
 
 def train(schedule: Path, runs: int) -> Trained:
     """Train from scratch for one round and then as many as are asked, in this process."""
-    from vertecast.training import Trainer, load_task
+    from vertecast.lab.training import Trainer, load_task
 
     settings = load_task(schedule).settings
     steps = steps_of_a_patient(settings)

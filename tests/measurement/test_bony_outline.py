@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phantoms import SpinePhantom, normal_shape
-from vertecast import geometry
-from vertecast.anatomy import Structure
-from vertecast.images import Segmentation
-from vertecast.measurement.bony_outline import bony_outlines
-from vertecast.measurement.cement_map import CementMap, find_cement
-from vertecast.measurement.endplates import BodyGeometry
-from vertecast.measurement.heights import fit_bodies
+from phantoms.spine import SpinePhantom, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import Structure
+from vertecast.core.images import Segmentation
+from vertecast.measurement.ct.body.bony_outline import bony_outlines
+from vertecast.measurement.ct.body.endplates import BodyGeometry
+from vertecast.measurement.ct.body.heights import fit_bodies
+from vertecast.measurement.ct.cement.map import CementMap, find_cement
 
 Ball = tuple[tuple[float, float, float], float, int]
 CORNER: Ball = ((2.0, -9.0, -6.0), 6.5, 0)

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phantoms import SpinePhantom, normal_shape
-from vertecast import geometry
-from vertecast.anatomy import POSTERIOR_LABEL_OFFSET, Compartment, YeomType
-from vertecast.images import Volume
-from vertecast.measurement.cement_map import CementMap, CementSearch, find_cement
-from vertecast.measurement.levels import assign_levels
-from vertecast.measurement.study import Measurements, measure_study
-from vertecast.results import Quantity
+from phantoms.spine import SpinePhantom, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import POSTERIOR_LABEL_OFFSET, Compartment, YeomType
+from vertecast.core.images import Volume
+from vertecast.core.results import Quantity
+from vertecast.measurement.ct.cement.map import CementMap, CementSearch, find_cement
+from vertecast.measurement.ct.levels import assign_levels
+from vertecast.measurement.ct.study import Measurements, measure_study
 
 Ball = tuple[tuple[float, float, float], float, int]
 INSIDE: Ball = ((0.0, -3.0, 0.0), 8.5, 0)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy import special
 
-from phantoms import SpinePhantom, normal_shape
-from vertecast import geometry
-from vertecast.anatomy import Compartment, YeomType
-from vertecast.images import Segmentation, Volume
-from vertecast.measurement.levels import assign_levels
-from vertecast.measurement.study import Measurements, measure_study
-from vertecast.results import LeakFinding, NotMeasured, Quantity
+from phantoms.spine import SpinePhantom, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import Compartment, YeomType
+from vertecast.core.images import Segmentation, Volume
+from vertecast.core.results import LeakFinding, NotMeasured, Quantity
+from vertecast.measurement.ct.levels import assign_levels
+from vertecast.measurement.ct.study import Measurements, measure_study
 
 Ball = tuple[tuple[float, float, float], float, int]
 INSIDE: Ball = ((0.0, -3.0, 0.0), 8.5, 0)

@@ -9,19 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phantoms import vertebra_without_numbers
-from vertecast.images import Mask
-from vertecast.jobs import NO_LABELS
-from vertecast.measurement.change import (
-    MIXED,
-    ONE_FILM,
-    Visit,
-    compare_studies,
-    difference,
-    shared_modality,
-    timeline,
-)
-from vertecast.results import (
+from phantoms.spine import vertebra_without_numbers
+from vertecast.core.images import Mask
+from vertecast.core.results import (
     AngleFinding,
     CementFinding,
     ChangeFinding,
@@ -33,7 +23,17 @@ from vertecast.results import (
     StudyReport,
     VertebraFinding,
 )
-from vertecast.workflow import EarlierStudy, StudyResult, with_changes
+from vertecast.measurement.change.study import (
+    MIXED,
+    ONE_FILM,
+    Visit,
+    compare_studies,
+    difference,
+    shared_modality,
+    timeline,
+)
+from vertecast.run.jobs import NO_LABELS
+from vertecast.study import EarlierStudy, StudyResult, with_changes
 
 UNKNOWN = NotMeasured(reason="not seen")
 numbers = st.floats(-100, 100)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vertecast.anatomy import Compartment
-from vertecast.images import ProjectionSegmentation, ProjectionSpacing, Radiograph
-from vertecast.measurement import cine, cine_course
-from vertecast.measurement.cine import FIRST_LOOKS, CineAnalyzer, FrameResult
-from vertecast.results import CineFinding, NotMeasured, Quantity
+from vertecast.core.anatomy import Compartment
+from vertecast.core.images import ProjectionSegmentation, ProjectionSpacing, Radiograph
+from vertecast.core.results import CineFinding, NotMeasured, Quantity
+from vertecast.measurement.cine import analysis, course
+from vertecast.measurement.cine.analysis import FIRST_LOOKS, CineAnalyzer, FrameResult
 
 EVERY = 4
 """Frames between looks at 7.5 frames a second."""
@@ -220,7 +220,7 @@ def test_clean_injection_has_no_leak_and_share_without_mm() -> None:
 
 def test_cement_that_was_there_from_the_start_counts_from_the_first_frames() -> None:
     _, finding, _ = Scene(frames=14, cement_from=-30, breath_px=1.0).run()
-    assert finding.first_cement_frame == pytest.approx(cine_course.CEMENT_LOOKS - 1, abs=2)
+    assert finding.first_cement_frame == pytest.approx(course.CEMENT_LOOKS - 1, abs=2)
 
 
 def test_what_is_kept_does_not_grow() -> None:
@@ -246,25 +246,25 @@ def test_blank_saturated_alike_and_foreign_frames_have_reasons() -> None:
     scene = Scene()
     frame = scene.frame(1)
     empty = CineAnalyzer(scene.segment, series_instance_uid="1", frame_rate=0.0)
-    assert empty.finish().first_cement_frame == cine_course.NO_FRAME
-    assert empty.finish().frame_rate == cine_course.NO_RATE
+    assert empty.finish().first_cement_frame == course.NO_FRAME
+    assert empty.finish().frame_rate == course.NO_RATE
     blank = replace(frame, intensity=np.zeros(SHAPE, np.float32))
-    assert empty.push(blank).unusable == cine.BLANK
-    assert empty.finish().first_cement_frame == cine.BLANK
-    assert empty.push(replace(frame, saturated=np.ones(SHAPE, bool))).unusable == cine.SATURATED
+    assert empty.push(blank).unusable == analysis.BLANK
+    assert empty.finish().first_cement_frame == analysis.BLANK
+    assert empty.push(replace(frame, saturated=np.ones(SHAPE, bool))).unusable == analysis.SATURATED
     assert empty.push(frame).unusable is None
     small = Radiograph(intensity=frame.intensity[1:], valid=frame.valid[1:], frame_number=5)
-    assert empty.push(small).unusable == cine.ANOTHER_SHAPE
+    assert empty.push(small).unusable == analysis.ANOTHER_SHAPE
     alike = CineAnalyzer(scene.segment, series_instance_uid="1")
     alike.push(frame)
-    assert alike.finish().first_cement_frame == cine_course.ONE_FRAME
+    assert alike.finish().first_cement_frame == course.ONE_FRAME
     for _ in range(4):
         alike.push(frame)
-    assert alike.finish().first_suspected_leak_frame == cine_course.ALL_ALIKE
+    assert alike.finish().first_suspected_leak_frame == course.ALL_ALIKE
 
 
 def test_no_spine_in_a_cine() -> None:
     scene = Scene(frames=3)
     analyzer = CineAnalyzer(lambda f, **_: replace(scene.segment(f), view=None), series_instance_uid="1")
-    assert all(analyzer.push(scene.frame(k)).unusable == cine.NO_SPINE_SEEN for k in (1, 2, 3))
-    assert analyzer.finish().first_cement_frame == cine.NO_SPINE_SEEN
+    assert all(analyzer.push(scene.frame(k)).unusable == analysis.NO_SPINE_SEEN for k in (1, 2, 3))
+    assert analyzer.finish().first_cement_frame == analysis.NO_SPINE_SEEN

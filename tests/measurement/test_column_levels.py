@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertecast.anatomy import CERVICAL, LUMBAR, THORACIC, Level, normal_gap_mm
-from vertecast.measurement.column_levels import ColumnEvidence, Rib, level_probabilities, namings
+from vertecast.core.anatomy import CERVICAL, LUMBAR, THORACIC, Level, normal_gap_mm
+from vertecast.measurement.ct.column_levels import ColumnEvidence, Rib, level_probabilities, namings
 
 USUAL = (*CERVICAL[2:], *THORACIC, *LUMBAR)
 

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vertecast.anatomy import NORMAL_HEIGHTS_MM
-from vertecast.measurement.comparison import (
+from vertecast.core.anatomy import NORMAL_HEIGHTS_MM
+from vertecast.core.results import FRACTURED_GRADE, NotMeasured
+from vertecast.lab.simulation.patient.population import sample_spine
+from vertecast.measurement.shared.comparison import (
     GENANT_LIMITS,
     PLACES,
     Comparison,
@@ -17,8 +19,6 @@ from vertecast.measurement.comparison import (
     grade_probability,
     sound_bodies,
 )
-from vertecast.results import FRACTURED_GRADE, NotMeasured
-from vertecast.simulation.population import sample_spine
 
 COLUMN = ("T10", "T11", "T12", "L1", "L2", "L3", "L4")
 losses = st.floats(-0.3, 0.9)

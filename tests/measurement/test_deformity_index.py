@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phantoms import vertebra_without_numbers
-from vertecast.measurement.deformity_index import LEVELS, deformity_indices
-from vertecast.results import DeformityIndex, NotMeasured, VertebraFinding
+from phantoms.spine import vertebra_without_numbers
+from vertecast.core.results import DeformityIndex, NotMeasured, VertebraFinding
+from vertecast.measurement.shared.deformity_index import LEVELS, deformity_indices
 
 
 def graded(level: str, grade: int, *, span: tuple[int, int] | None = None, series: str = "1.2") -> VertebraFinding:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vertecast.anatomy import CERVICAL, LUMBAR, NORMAL_HEIGHTS_MM, THORACIC, normal_height_mm
-from vertecast.simulation.population import DIMENSIONS
+from vertecast.core.anatomy import CERVICAL, LUMBAR, NORMAL_HEIGHTS_MM, THORACIC, normal_height_mm
+from vertecast.lab.simulation.patient.population import DIMENSIONS
 
 LEVELS = [level.name for level in (*CERVICAL[2:], *THORACIC, *LUMBAR)]
 

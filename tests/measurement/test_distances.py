@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from vertecast.measurement.distances import FAR_MM, box_around, depth_mm, distance_mm
+from vertecast.measurement.ct.cement.distances import FAR_MM, box_around, depth_mm, distance_mm
 
 SPACING = np.array([0.7, 0.9, 2.5])
 

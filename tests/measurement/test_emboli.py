@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from phantoms import SpinePhantom, blurred_ball, normal_shape
-from vertecast import geometry
-from vertecast.anatomy import Compartment
-from vertecast.images import Segmentation, Volume
-from vertecast.measurement.emboli import find_emboli
-from vertecast.measurement.levels import assign_levels
-from vertecast.measurement.study import measure_study
-from vertecast.results import LeakFinding, NotMeasured, Quantity
+from phantoms.spine import SpinePhantom, blurred_ball, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import Compartment
+from vertecast.core.images import Segmentation, Volume
+from vertecast.core.results import LeakFinding, NotMeasured, Quantity
+from vertecast.measurement.ct.cement.emboli import find_emboli
+from vertecast.measurement.ct.levels import assign_levels
+from vertecast.measurement.ct.study import measure_study
 
 LUNG_HU, AIR_HU, CEMENT_HU = -850.0, -1000.0, 2200.0
 Ball = tuple[tuple[float, float, float], float]
@@ -55,9 +55,9 @@ def chest() -> Chest:
 @pytest.fixture(scope="module")
 def suspected(chest: Chest) -> Callable[..., tuple[LeakFinding, ...]]:
     """What is suspected in the chest, with its cement found once."""
-    from vertecast.measurement.cement import measure_cement
-    from vertecast.measurement.cement_map import find_cement
-    from vertecast.measurement.leak_relations import Source
+    from vertecast.measurement.ct.cement.findings import measure_cement
+    from vertecast.measurement.ct.cement.leak_relations import Source
+    from vertecast.measurement.ct.cement.map import find_cement
 
     missing = NotMeasured(reason="not fitted")
     levels = assign_levels(chest.segmentation)

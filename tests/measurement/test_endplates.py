@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from phantoms import SpinePhantom, normal_shape
+from phantoms.spine import SpinePhantom, normal_shape
 from strategies import body_shapes
-from vertecast import geometry
-from vertecast.images import Grid, Segmentation
-from vertecast.measurement.endplates import BodyGeometry, fit_body
-from vertecast.measurement.outline import find_bodies
-from vertecast.results import NotMeasured
-from vertecast.simulation.spine import BodyShape
+from vertecast.core import geometry
+from vertecast.core.images import Grid, Segmentation
+from vertecast.core.results import NotMeasured
+from vertecast.lab.simulation.patient.spine import BodyShape
+from vertecast.measurement.ct.body.endplates import BodyGeometry, fit_body
+from vertecast.measurement.ct.body.outline import find_bodies
 
 FRACTURED = normal_shape(26.0, anterior=0.68, middle=0.66, superior_share=0.8, bump_exponent=4.0)
 SOUND = normal_shape(25.0, tilt_coronal=0.05)

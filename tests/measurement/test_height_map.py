@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phantoms import SpinePhantom, normal_shape
-from vertecast.images import Grid, HeightMap
-from vertecast.measurement.endplates import BodyGeometry, fit_body
-from vertecast.measurement.height_map import height_map
-from vertecast.measurement.heights import fit_bodies
-from vertecast.measurement.levels import assign_levels
-from vertecast.measurement.outline import find_bodies
-from vertecast.measurement.study import measure_study
+from phantoms.spine import SpinePhantom, normal_shape
+from vertecast.core.images import Grid, HeightMap
+from vertecast.measurement.ct.body.endplates import BodyGeometry, fit_body
+from vertecast.measurement.ct.body.height_map import height_map
+from vertecast.measurement.ct.body.heights import fit_bodies
+from vertecast.measurement.ct.body.outline import find_bodies
+from vertecast.measurement.ct.levels import assign_levels
+from vertecast.measurement.ct.study import measure_study
 
 WEDGE = normal_shape(25.0, anterior=0.62, middle=0.78, superior_share=0.8, tilt_coronal=0.12)
 """Lower in front, and higher on the left."""

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phantoms import CORTEX_HU, MARROW_HU, SpinePhantom, normal_shape
-from vertecast import geometry
-from vertecast.anatomy import HEIGHT_GROWTH, RIM_INSET_FRACTION, Structure
-from vertecast.images import Segmentation, Volume
-from vertecast.measurement.angles import measure_angles
-from vertecast.measurement.bone import not_representative
-from vertecast.measurement.comparison import NEARNESS
-from vertecast.measurement.endplates import BodyGeometry
-from vertecast.measurement.heights import fit_bodies, genant_grade, measure_vertebrae
-from vertecast.measurement.levels import assign_levels
-from vertecast.results import LevelAssignment, NotMeasured, Quantity, VertebraFinding
-from vertecast.simulation import spine
+from phantoms.spine import CORTEX_HU, MARROW_HU, SpinePhantom, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import HEIGHT_GROWTH, RIM_INSET_FRACTION, Structure
+from vertecast.core.images import Segmentation, Volume
+from vertecast.core.results import LevelAssignment, NotMeasured, Quantity, VertebraFinding
+from vertecast.lab.simulation.patient import spine
+from vertecast.measurement.ct.angles import measure_angles
+from vertecast.measurement.ct.body.bone import not_representative
+from vertecast.measurement.ct.body.endplates import BodyGeometry
+from vertecast.measurement.ct.body.heights import fit_bodies, genant_grade, measure_vertebrae
+from vertecast.measurement.ct.levels import assign_levels
+from vertecast.measurement.shared.comparison import NEARNESS
 
 L5 = normal_shape(20.5, anterior=1.2, middle=1.02)
 BROKEN = normal_shape(25.0, anterior=0.62, middle=0.72, superior_share=0.8)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertecast import geometry
-from vertecast.anatomy import CERVICAL, LUMBAR, THORACIC, Level, Structure, normal_gap_mm
-from vertecast.errors import ConfigurationError
-from vertecast.images import Segmentation
-from vertecast.measurement.levels import LEAST_PROBABILITY, assign_levels, number_vertebrae
+from vertecast.core import geometry
+from vertecast.core.anatomy import CERVICAL, LUMBAR, THORACIC, Level, Structure, normal_gap_mm
+from vertecast.core.errors import ConfigurationError
+from vertecast.core.images import Segmentation
+from vertecast.measurement.ct.levels import LEAST_PROBABILITY, assign_levels, number_vertebrae
 
 GRID_MM = 2.0
 

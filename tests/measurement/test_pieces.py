@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phantoms import SpinePhantom, normal_shape
-from phantoms_projection import Film, thirds
-from vertecast import geometry
-from vertecast.anatomy import Compartment
-from vertecast.images import Piece
-from vertecast.measurement.levels import assign_levels
-from vertecast.measurement.projection import measure_projection
-from vertecast.measurement.study import measure_study
-from vertecast.results import Quantity
+from phantoms.projection import Film, thirds
+from phantoms.spine import SpinePhantom, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import Compartment
+from vertecast.core.images import Piece
+from vertecast.core.results import Quantity
+from vertecast.measurement.ct.levels import assign_levels
+from vertecast.measurement.ct.study import measure_study
+from vertecast.measurement.projection.study import measure_projection
 
 INSIDE, IN_DISC, BESIDE = ((0.0, -3.0, 0.0), 8.5, 0), ((0.0, 0.0, 18.0), 3.5, 0), ((-30.0, 0.0, 0.0), 4.0, 0)
 """Balls: centre in mm in the frame of the body, radius, body."""

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phantoms import vertebra_without_numbers
-from vertecast.anatomy import NORMAL_HEIGHTS_MM, RIM_INSET_FRACTION
-from vertecast.measurement.comparison import PLACES, length
-from vertecast.measurement.plausibility import implausible, unusual_size
-from vertecast.results import VertebraFinding
-from vertecast.simulation.population import sample_spine
-from vertecast.simulation.spine import Vertebra
+from phantoms.spine import vertebra_without_numbers
+from vertecast.core.anatomy import NORMAL_HEIGHTS_MM, RIM_INSET_FRACTION
+from vertecast.core.results import VertebraFinding
+from vertecast.lab.simulation.patient.population import sample_spine
+from vertecast.lab.simulation.patient.spine import Vertebra
+from vertecast.measurement.shared.comparison import PLACES, length
+from vertecast.measurement.shared.plausibility import implausible, unusual_size
 
 
 def measured(drawn: Vertebra, along: float, across: float) -> VertebraFinding:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from phantoms import SpinePhantom, normal_shape
-from vertecast import geometry
-from vertecast.images import Grid, Segmentation
-from vertecast.measurement import bone
-from vertecast.measurement.endplates import BodyGeometry
-from vertecast.measurement.heights import fit_bodies, measure_vertebrae
-from vertecast.measurement.outline import find_bodies
-from vertecast.measurement.posterior_wall import retropulsion, trace_posterior_wall
-from vertecast.results import LevelAssignment, Measured, NotMeasured, Quantity
-from vertecast.simulation.spine import Array, BodyShape
+from phantoms.spine import SpinePhantom, normal_shape
+from vertecast.core import geometry
+from vertecast.core.images import Grid, Segmentation
+from vertecast.core.results import LevelAssignment, Measured, NotMeasured, Quantity
+from vertecast.lab.simulation.patient.spine import Array, BodyShape
+from vertecast.measurement.ct.body import bone
+from vertecast.measurement.ct.body.endplates import BodyGeometry
+from vertecast.measurement.ct.body.heights import fit_bodies, measure_vertebrae
+from vertecast.measurement.ct.body.outline import find_bodies
+from vertecast.measurement.ct.body.posterior_wall import retropulsion, trace_posterior_wall
 
 NAMES = ("T12", "L1", "L2")
 CANAL_DEPTH_MM = 16.0

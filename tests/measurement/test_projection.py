@@ -9,13 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phantoms_projection import Body, Film, thirds
-from vertecast.errors import ConfigurationError
-from vertecast.images import ProjectionSpacing, WeightLimits
-from vertecast.measurement.projection import CANAL_MISSED, MISSED, NO_SPINE, ProjectionMeasurement, measure_projection
-from vertecast.measurement.projection_angles import LARGEST_COBB, LORDOSIS
-from vertecast.measurement.projection_bodies import plane_of
-from vertecast.results import AngleFinding, NotMeasured, Quantity
+from phantoms.projection import Body, Film, thirds
+from vertecast.core.errors import ConfigurationError
+from vertecast.core.images import ProjectionSpacing, WeightLimits
+from vertecast.core.results import AngleFinding, NotMeasured, Quantity
+from vertecast.measurement.projection.angles import LARGEST_COBB, LORDOSIS
+from vertecast.measurement.projection.bodies import plane_of
+from vertecast.measurement.projection.study import (
+    CANAL_MISSED,
+    MISSED,
+    NO_SPINE,
+    ProjectionMeasurement,
+    measure_projection,
+)
 
 WEDGE = Body(first=15.0, middle=20.0, last=25.0)
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phantoms_projection import DEPTH_MM, Body, Film, thirds
-from vertecast.anatomy import CEMENT_INSIDE_LABEL, Compartment
-from vertecast.images import View
-from vertecast.measurement.projection import ProjectionMeasurement, combine_views, measure_projection
-from vertecast.reports import document, summary
-from vertecast.results import CineFinding, GrowthPoint, NotMeasured, Quantity, SeriesResult, StudyReport
+from phantoms.projection import DEPTH_MM, Body, Film, thirds
+from vertecast.core import report_json
+from vertecast.core.anatomy import CEMENT_INSIDE_LABEL, Compartment
+from vertecast.core.images import View
+from vertecast.core.results import CineFinding, GrowthPoint, NotMeasured, Quantity, SeriesResult, StudyReport
+from vertecast.measurement.projection.study import ProjectionMeasurement, combine_views, measure_projection
+from vertecast.report import summary
 
 INSIDE = (14.0, 12.0)
 PLACES: list[tuple[View, tuple[float, float], tuple[float, float], Compartment]] = [
@@ -178,9 +179,9 @@ def test_a_report_of_projections_fits_the_schema_and_comes_back(view: View, plan
         hardware=result.hardware, combined_leaks=combine_views([result], []), cine=found, further_cines=(found,),
         limits=result.limits, warnings=result.warnings,
     )  # fmt: skip
-    written = document.to_document(report)
-    document.validate(written)
-    assert document.from_document(written) == report
+    written = report_json.to_document(report)
+    report_json.validate(written)
+    assert report_json.from_document(written) == report
     body, leak = written["vertebrae"][1], written["leaks"][0]
     assert "center_lps_mm" not in body
     assert len(body["center_px"]) == 2

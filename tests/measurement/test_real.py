@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vertecast import geometry
-from vertecast.anatomy import Structure
-from vertecast.images import Segmentation, Volume
-from vertecast.measurement.levels import assign_levels
-from vertecast.measurement.study import measure_study
-from vertecast.results import NotMeasured, Quantity
+from vertecast.core import geometry
+from vertecast.core.anatomy import Structure
+from vertecast.core.images import Segmentation, Volume
+from vertecast.core.results import NotMeasured, Quantity
+from vertecast.measurement.ct.levels import assign_levels
+from vertecast.measurement.ct.study import measure_study
 
 ROOT = Path(os.environ.get("VERTECAST_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FOLDER = ROOT / "ct" / "lumbar_3mm"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vertecast import geometry
-from vertecast.anatomy import CEMENT_INSIDE_LABEL, POSTERIOR_LABEL_OFFSET, Level, Structure
-from vertecast.images import Mask
-from vertecast.measurement.cement_change import follow_cement
-from vertecast.measurement.registration import Alignment, align_vertebra
-from vertecast.results import NotMeasured, Quantity
-from vertecast.simulation.population import sample_spine
-from vertecast.simulation.tissue import draw
+from vertecast.core import geometry
+from vertecast.core.anatomy import CEMENT_INSIDE_LABEL, POSTERIOR_LABEL_OFFSET, Level, Structure
+from vertecast.core.images import Mask
+from vertecast.core.results import NotMeasured, Quantity
+from vertecast.lab.simulation.patient.population import sample_spine
+from vertecast.lab.simulation.patient.tissue import draw
+from vertecast.measurement.change.cement import follow_cement
+from vertecast.measurement.change.registration import Alignment, align_vertebra
 
 L1, L2 = int(Level.L1), int(Level.L2)
 MOTION = geometry.affine(geometry.rotation([0.4, 1.0, -0.3], np.radians(14)), [35.0, -22.0, 310.0])

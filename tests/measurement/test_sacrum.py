@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phantoms import SpinePhantom, normal_shape
-from vertecast import geometry
-from vertecast.anatomy import Structure
-from vertecast.images import Grid, Segmentation
-from vertecast.measurement.angles import LORDOSIS
-from vertecast.measurement.endplates import BodyGeometry
-from vertecast.measurement.heights import fit_bodies
-from vertecast.measurement.sacrum import SacralEndplate, fit_sacral_endplate
-from vertecast.measurement.study import measure_study
-from vertecast.results import AngleFinding, LevelAssignment, NotMeasured, Quantity
-from vertecast.simulation.population import sample_spine
-from vertecast.simulation.tissue import draw
+from phantoms.spine import SpinePhantom, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import Structure
+from vertecast.core.images import Grid, Segmentation
+from vertecast.core.results import AngleFinding, LevelAssignment, NotMeasured, Quantity
+from vertecast.lab.simulation.patient.population import sample_spine
+from vertecast.lab.simulation.patient.tissue import draw
+from vertecast.measurement.ct.angles import LORDOSIS
+from vertecast.measurement.ct.body.endplates import BodyGeometry
+from vertecast.measurement.ct.body.heights import fit_bodies
+from vertecast.measurement.ct.sacrum import SacralEndplate, fit_sacral_endplate
+from vertecast.measurement.ct.study import measure_study
 
 LUMBAR = ("L1", "L2", "L3", "L4", "L5")
 

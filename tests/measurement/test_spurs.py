@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phantoms import SpinePhantom, normal_shape
-from vertecast import geometry
-from vertecast.anatomy import Structure
-from vertecast.images import Segmentation
-from vertecast.measurement.endplates import BodyGeometry, fit_body
-from vertecast.measurement.fitting import solve_from_below
-from vertecast.measurement.spurs import on_spurs
-from vertecast.measurement.walls import WALL_STIFFNESS
+from phantoms.spine import SpinePhantom, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import Structure
+from vertecast.core.images import Segmentation
+from vertecast.measurement.ct.body.endplates import BodyGeometry, fit_body
+from vertecast.measurement.ct.body.fitting import solve_from_below
+from vertecast.measurement.ct.body.spurs import on_spurs
+from vertecast.measurement.ct.body.walls import WALL_STIFFNESS
 
 HALF_EXTENT_MM = np.array([22.0, 16.0])
 SHAPE = normal_shape(24.0, anterior=0.85, middle=0.8, bump_exponent=4.0)

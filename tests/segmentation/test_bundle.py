@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vertecast.errors import BundleError
-from vertecast.resources import METADATA
+from vertecast.core.errors import BundleError
+from vertecast.core.resources import METADATA
 from vertecast.segmentation.bundle import LOCATOR, OUTLINER, WEIGHTS, Bundle
 from vertecast.segmentation.bundle_writing import write_network
 
@@ -21,7 +21,7 @@ def bundle(tmp_path: Path) -> Path:
     """A bundle of two tiny networks."""
     import torch
 
-    from vertecast.segmentation.network import SpineNet
+    from vertecast.segmentation.ct.network import SpineNet
 
     folder = tmp_path / "tiny"
     (folder / "configs").mkdir(parents=True)
@@ -36,7 +36,7 @@ def bundle(tmp_path: Path) -> Path:
 def test_what_was_written_is_loaded(bundle: Path) -> None:
     import torch
 
-    from vertecast.segmentation.network import OUTPUT_CHANNELS
+    from vertecast.segmentation.ct.network import OUTPUT_CHANNELS
 
     opened = Bundle.open(bundle)
     assert (opened.locator.spacing_mm, opened.outliner.spacing_mm) == (4.0, 1.5)
@@ -48,7 +48,7 @@ def test_what_was_written_is_loaded(bundle: Path) -> None:
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
 def test_weights_can_be_read_by_whom_the_umask_lets(bundle: Path, umask: int, mode: int) -> None:
-    from vertecast.segmentation.network import SpineNet
+    from vertecast.segmentation.ct.network import SpineNet
 
     weights = bundle / WEIGHTS[LOCATOR]
     weights.chmod(0o600)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vertecast.anatomy import Structure
-from vertecast.segmentation.cement import add_same_batch, beyond_outline
+from vertecast.core.anatomy import Structure
+from vertecast.segmentation.ct.cement import add_same_batch, beyond_outline
 
 SPACING_MM = 1.5
 

@@ -11,15 +11,15 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from vertecast import geometry
-from vertecast.anatomy import Structure
-from vertecast.errors import BundleError
-from vertecast.images import Segmentation, Volume
+from vertecast.core import geometry
+from vertecast.core.anatomy import Structure
+from vertecast.core.errors import BundleError
+from vertecast.core.images import Segmentation, Volume
 from vertecast.segmentation.bundle import CLOSER, LOCATOR, OUTLINER, Bundle, NetworkSpec
 from vertecast.segmentation.bundle_writing import write_network
-from vertecast.segmentation.closer import CloserLook
-from vertecast.segmentation.ct import CtSegmenter
-from vertecast.segmentation.network import OFFSET_CHANNELS, OFFSET_SCALE_MM, OUTPUT_CHANNELS, SpineNet
+from vertecast.segmentation.ct.closer_look import CloserLook
+from vertecast.segmentation.ct.network import OFFSET_CHANNELS, OFFSET_SCALE_MM, OUTPUT_CHANNELS, SpineNet
+from vertecast.segmentation.ct.segmenter import CtSegmenter
 
 SPACING_MM = (0.6, 0.7, 0.5)
 HEIGHT_MM, GAP_MM = 21.3, 1.2

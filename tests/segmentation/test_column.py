@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertecast.segmentation.column import column_of
-from vertecast.segmentation.votes import Body
+from vertecast.segmentation.projection.column import column_of
+from vertecast.segmentation.projection.votes import Body
 
 
 def _body(

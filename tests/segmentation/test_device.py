@@ -6,10 +6,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from vertecast.config import Config, SegmentationOptions
-from vertecast.engine import shipped_engine
-from vertecast.errors import ConfigurationError
-from vertecast.segmentation.device import on_device, torch_device
+from vertecast.core.config import Config, SegmentationOptions
+from vertecast.core.errors import ConfigurationError
+from vertecast.run.engine import shipped_engine
+from vertecast.segmentation.runtimes.device import on_device, torch_device
 
 HAS_GPU = torch.cuda.is_available()
 

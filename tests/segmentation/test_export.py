@@ -10,12 +10,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vertecast.cli import app
-from vertecast.resources import METADATA
-from vertecast.segmentation import export
+from vertecast.cli.main import app
+from vertecast.core.resources import METADATA
 from vertecast.segmentation.bundle import LOCATOR, OUTLINER
 from vertecast.segmentation.bundle_writing import write_network
-from vertecast.segmentation.network import OUTPUT_CHANNELS, SpineNet
+from vertecast.segmentation.ct.network import OUTPUT_CHANNELS, SpineNet
+from vertecast.segmentation.runtimes import export
 
 pytest.importorskip("onnxruntime", reason="needs the extra [export]")
 WIDTHS = (8, 8, 8, 8)

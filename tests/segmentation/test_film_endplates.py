@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import draw
 
-from vertecast.geometry import FloatArray
-from vertecast.segmentation.film_endplates import onto_edges
-from vertecast.segmentation.votes import Body
+from vertecast.core.geometry import FloatArray
+from vertecast.segmentation.projection.endplates import onto_edges
+from vertecast.segmentation.projection.votes import Body
 
 SHAPE = (96, 110)
 SOUND = np.array([[-18.0, -12], [0, -12], [18, -12], [-18, 12], [0, 12], [18, 12]])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertecast import geometry
-from vertecast.images import Volume
-from vertecast.segmentation.grid import block_mean, inside_image, resampled, run_tiled, tiles
+from vertecast.core import geometry
+from vertecast.core.images import Volume
+from vertecast.segmentation.ct.grid import block_mean, inside_image, resampled, run_tiled, tiles
 
 
 def _oblique_volume() -> Volume:

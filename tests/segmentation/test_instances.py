@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vertecast.anatomy import Structure
-from vertecast.segmentation.instances import column, enclosed, separate
+from vertecast.core.anatomy import Structure
+from vertecast.segmentation.ct.instances import column, enclosed, separate
 
 SPACING_MM = 1.5
 

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from phantoms import SpinePhantom, normal_shape
-from vertecast import geometry
-from vertecast.anatomy import CEMENT_INSIDE_LABEL, POSTERIOR_LABEL_OFFSET, Level, Structure
-from vertecast.dicom.files import read_label_map, read_segment_names
-from vertecast.errors import ConfigurationError, UnsupportedError
-from vertecast.images import Grid, Mask, Segmentation, Volume
-from vertecast.measurement.heights import fit_bodies
-from vertecast.measurement.levels import assign_levels
-from vertecast.results import NotMeasured
-from vertecast.segmentation.body_cut import find_canal, find_posterior_wall, spine_directions
-from vertecast.segmentation.label_map import LabelMapSegmenter, segment_label_map
-from vertecast.segmentation.label_schemes import BUILT_IN, LabelScheme, label_scheme, with_names
-from vertecast.simulation.population import sample_spine
-from vertecast.simulation.spine import Spine
-from vertecast.simulation.tissue import Phantom, draw
+from phantoms.spine import SpinePhantom, normal_shape
+from vertecast.core import geometry
+from vertecast.core.anatomy import CEMENT_INSIDE_LABEL, POSTERIOR_LABEL_OFFSET, Level, Structure
+from vertecast.core.errors import ConfigurationError, UnsupportedError
+from vertecast.core.images import Grid, Mask, Segmentation, Volume
+from vertecast.core.results import NotMeasured
+from vertecast.io.volumes import read_label_map, read_segment_names
+from vertecast.lab.simulation.patient.population import sample_spine
+from vertecast.lab.simulation.patient.spine import Spine
+from vertecast.lab.simulation.patient.tissue import Phantom, draw
+from vertecast.measurement.ct.body.heights import fit_bodies
+from vertecast.measurement.ct.levels import assign_levels
+from vertecast.segmentation.label_map.bodies import LabelMapSegmenter, segment_label_map
+from vertecast.segmentation.label_map.body_cut import find_canal, find_posterior_wall, spine_directions
+from vertecast.segmentation.label_map.schemes import BUILT_IN, LabelScheme, label_scheme, with_names
 
 VERSE = label_scheme("verse")
 OBLIQUE = geometry.affine(geometry.rotation([1.0, 2.0, -1.5], np.radians(11)), [31.0, -17.0, 204.0])

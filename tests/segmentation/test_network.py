@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vertecast.segmentation.network import OUTPUT_CHANNELS, SpineNet, depth_to_space, space_to_depth
+from vertecast.segmentation.ct.network import OUTPUT_CHANNELS, SpineNet, depth_to_space, space_to_depth
 
 
 def test_depth_to_space_undoes_space_to_depth() -> None:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from vertecast.errors import BundleError, ConfigurationError
-from vertecast.resources import bundle_directory
-from vertecast.segmentation import openvino as runtime
+from vertecast.core.errors import BundleError, ConfigurationError
+from vertecast.core.resources import bundle_directory
 from vertecast.segmentation.bundle import Bundle
-from vertecast.segmentation.ct import CtSegmenter
+from vertecast.segmentation.ct.segmenter import CtSegmenter
+from vertecast.segmentation.runtimes import openvino as runtime
 
 if importlib.util.find_spec("openvino") is None:  # imported it would call home before it is kept from it
     pytest.skip("needs the extra [openvino]", allow_module_level=True)
@@ -52,7 +52,7 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
 def test_it_calls_nobody(tmp_path: Path) -> None:
     # Its reporting part leaves a folder "intel" in the home directory as soon as it is used.
     code = (
-        "import sys; from vertecast.segmentation.openvino import openvino_package; openvino_package();"
+        "import sys; from vertecast.segmentation.runtimes.openvino import openvino_package; openvino_package();"
         "loaded = [m for m in sys.modules if m.startswith('openvino_telemetry') and sys.modules[m] is not None];"
         "sys.exit(f'{loaded}' if loaded else 0)"
     )

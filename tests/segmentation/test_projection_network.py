@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from vertecast.segmentation.projection_network import (
+from vertecast.lab.training.xray import DEFORMED_WEIGHT, loss_terms
+from vertecast.segmentation.projection.network import (
     MAPS,
     OFFSET_CHANNELS,
     OFFSET_SCALE_PX,
@@ -15,7 +16,6 @@ from vertecast.segmentation.projection_network import (
     box_mean,
     to_input,
 )
-from vertecast.training.xray import DEFORMED_WEIGHT, loss_terms
 
 
 @pytest.mark.parametrize("shape", [(40, 61), (7, 90)])

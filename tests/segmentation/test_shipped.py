@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vertecast import geometry
-from vertecast.errors import UnsupportedError
-from vertecast.images import Volume
-from vertecast.resources import METADATA, bundle_directory
+from vertecast.core import geometry
+from vertecast.core.errors import UnsupportedError
+from vertecast.core.images import Volume
+from vertecast.core.resources import METADATA, bundle_directory
 from vertecast.segmentation.bundle import Bundle
-from vertecast.segmentation.ct import CtSegmenter
+from vertecast.segmentation.ct.segmenter import CtSegmenter
 
 LARGEST_BUNDLE_BYTES = 40 * 2**20
 

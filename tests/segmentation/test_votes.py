@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import draw
 
-from vertecast.segmentation.votes import find_bodies, sacral_endplate
+from vertecast.segmentation.projection.votes import find_bodies, sacral_endplate
 
 SHAPE = (200, 150)
 

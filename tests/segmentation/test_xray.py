@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vertecast.images import ProjectionSpacing, Radiograph
-from vertecast.segmentation.projection_network import (
+from vertecast.core.images import ProjectionSpacing, Radiograph
+from vertecast.segmentation.projection.bundle import XrayBundle
+from vertecast.segmentation.projection.network import (
     ANTERIOR_LEFT,
     MAPS,
     OFFSET_CHANNELS,
@@ -20,8 +21,7 @@ from vertecast.segmentation.projection_network import (
     UPRIGHT,
     VIEWS,
 )
-from vertecast.segmentation.xray import XraySegmenter
-from vertecast.segmentation.xray_bundle import XrayBundle
+from vertecast.segmentation.projection.segmenter import XraySegmenter
 
 BOXES = [(60.0 + 44 * n, 150.0) for n in range(4)]
 DEPTH, HEIGHT = 52.0, 33.0

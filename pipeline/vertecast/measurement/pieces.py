@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vertecast.images import Piece, Segmentation, View
-from vertecast.measurement.cement_map import CementMap
-from vertecast.measurement.endplates import BodyGeometry
-from vertecast.measurement.leakage import leak_pieces
-from vertecast.measurement.projection_bodies import Plane, PlaneBody
-from vertecast.measurement.projection_cement import ProjectedCement
-from vertecast.measurement.projection_leaks import leak_masks
-from vertecast.results import LevelAssignment, NotMeasured
+from vertecast.core.images import Piece, Segmentation, View
+from vertecast.core.results import LevelAssignment, NotMeasured
+from vertecast.measurement.ct.body.endplates import BodyGeometry
+from vertecast.measurement.ct.cement.leakage import leak_pieces
+from vertecast.measurement.ct.cement.map import CementMap
+from vertecast.measurement.projection.bodies import Plane, PlaneBody
+from vertecast.measurement.projection.cement import ProjectedCement
+from vertecast.measurement.projection.leaks import leak_masks
 
 
 def ct_pieces(

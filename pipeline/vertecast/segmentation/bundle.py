@@ -14,14 +14,14 @@ from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from vertecast.errors import BundleError
-from vertecast.images import NO_LIMITS, WeightLimits
-from vertecast.resources import METADATA, read_bundle, verify_bundle
+from vertecast.core.errors import BundleError
+from vertecast.core.images import NO_LIMITS, WeightLimits
+from vertecast.core.resources import METADATA, read_bundle, verify_bundle
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from vertecast.segmentation.network import SpineNet
+    from vertecast.segmentation.ct.network import SpineNet
 
 Net = TypeVar("Net", bound="Module")
 
@@ -70,7 +70,7 @@ class NetworkSpec:
         Raises:
             BundleError: the weights do not fit the network.
         """
-        from vertecast.segmentation.network import SpineNet
+        from vertecast.segmentation.ct.network import SpineNet
 
         return with_weights(SpineNet(self.widths), self.path)
 

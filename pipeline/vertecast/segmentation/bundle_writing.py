@@ -9,9 +9,9 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vertecast.anatomy import Structure
-from vertecast.errors import BundleError
-from vertecast.resources import METADATA, file_sha256, read_bundle, verify_bundle
+from vertecast.core.anatomy import Structure
+from vertecast.core.errors import BundleError
+from vertecast.core.resources import METADATA, file_sha256, read_bundle, verify_bundle
 from vertecast.segmentation.bundle import LOCATOR, OUTLINER, WEIGHTS, XRAY
 
 if TYPE_CHECKING:
@@ -94,7 +94,13 @@ def write_network(folder: Path, network: str, state: Mapping[str, Tensor], facts
 
 def ct_data_format() -> dict[str, Any]:
     """What goes into the outliner and what comes out, as the MONAI bundle specification asks for."""
-    from vertecast.segmentation.network import CEMENT_CHANNEL, METAL_CHANNEL, OFFSET_CHANNELS, OUTPUT_CHANNELS, STRIDE
+    from vertecast.segmentation.ct.network import (
+        CEMENT_CHANNEL,
+        METAL_CHANNEL,
+        OFFSET_CHANNELS,
+        OUTPUT_CHANNELS,
+        STRIDE,
+    )
 
     edge = f"{STRIDE}*n"
     common = {"spatial_shape": [edge] * 3, "dtype": "float32", "is_patch_data": True}
@@ -124,14 +130,14 @@ def inference_config(folder: Path, networks: Mapping[str, Mapping[str, Any]]) ->
     """``configs/inference.json``: the networks' definitions, the program's own segmenter, and an analysis to run."""
     imports = [
         "$from pathlib import Path",
-        "$from vertecast.batch import run_batch",
-        "$from vertecast.config import Config",
-        "$from vertecast.engine import shipped_engine",
+        "$from vertecast.run.batch import run_batch",
+        "$from vertecast.core.config import Config",
+        "$from vertecast.run.engine import shipped_engine",
     ]
     if XRAY in networks:
         definitions = {"network_def": _definition("projection_network.ProjectionNet", networks[XRAY])}
         options, passes = "'xray_bundle': @bundle_root", {}
-        imports.append("$from vertecast.segmentation.xray import XraySegmenter")
+        imports.append("$from vertecast.segmentation.projection.segmenter import XraySegmenter")
         segmenter = "$XraySegmenter.load(Path(@bundle_root))"
     else:
         definitions = {
@@ -139,7 +145,7 @@ def inference_config(folder: Path, networks: Mapping[str, Mapping[str, Any]]) ->
             "locator_def": _definition("network.SpineNet", networks[LOCATOR]),
         }
         options, passes = "'bundle': @bundle_root, 'passes': @passes", {"passes": 2}
-        imports.append("$from vertecast.segmentation.ct import CtSegmenter")
+        imports.append("$from vertecast.segmentation.ct.segmenter import CtSegmenter")
         segmenter = "$CtSegmenter.load(Path(@bundle_root), passes=@passes)"
     return {
         "imports": imports,

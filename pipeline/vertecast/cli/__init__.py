@@ -1,0 +1,1 @@
+"""The command ``vertecast``: its commands are in `main`."""

@@ -1,0 +1,1 @@
+"""Headers without identity, and the pseudonyms that stand in for it."""

@@ -1,0 +1,1 @@
+"""Label maps against label maps: outlines, things, names, places."""

@@ -1,0 +1,1 @@
+"""Real images scored beside the simulated ones. Begin with `images`."""

@@ -1,0 +1,1 @@
+"""Reports of CT studies against their truth. Begin with `report.evaluate_folders`."""

@@ -1,0 +1,1 @@
+"""Fluoroscopy of a treatment: who moves when, how it looks, how cement grows."""

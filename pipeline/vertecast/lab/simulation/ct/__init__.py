@@ -1,0 +1,1 @@
+"""The scanner, studies with their truth, and crops for training."""

@@ -1,0 +1,1 @@
+"""Films: rays, detector, studies with their truth, and pictures for training."""

@@ -1,0 +1,1 @@
+"""Cement grown through a body and out of it, and metal."""

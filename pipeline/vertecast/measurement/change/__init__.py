@@ -1,0 +1,1 @@
+"""What changed between two studies of a patient. Begin with `study`."""

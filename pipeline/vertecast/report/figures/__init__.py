@@ -1,0 +1,1 @@
+"""Pictures of CTs, films and cines with what was found in them."""

@@ -1,0 +1,1 @@
+"""The network of radiographs and cines. Begin with `segmenter.XraySegmenter`."""

@@ -1,0 +1,1 @@
+"""Archives that the service asks for studies and gives results to: DICOMweb and Orthanc."""

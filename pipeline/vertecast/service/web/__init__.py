@@ -1,0 +1,1 @@
+"""The service's own pages and interface over HTTP. Begin with `app`."""

@@ -1,0 +1,1 @@
+"""Images and findings of known truth, made by the tests themselves."""
