@@ -71,14 +71,15 @@ def compartments(
     middle = (body.anterior_wall_y_mm + body.posterior_wall_y_mm) / 2
     xn, yn = np.abs(x) / (body.width_mm / 2), (y - middle) / (body.depth_mm / 2)
     behind = y - body.posterior_wall_y_mm
-    footprint = (xn**2.4 + np.abs(yn) ** 2.4) <= 1.1
+    is_disc = structure == Structure.DISC
     canal_side = np.abs(x) <= CANAL_HALF_WIDTH_MM
     canal = (structure == Structure.CANAL) | (
         canal_side & (behind > -0.5) & (behind <= CANAL_DEPTH_MM) & (structure != Structure.POSTERIOR)
     )
     away = found.outside_mm[tuple(visible.T)]
     far = (away > DISTANT_MM) | ((behind < 0) & bool(away.min() > DETACHED_MM))
-    reach_up, reach_down = _disc_reach(above, body, points, 1.0), _disc_reach(below, body, points, -1.0)
+    disc_above = _disc_reach(above, body, points, 1.0) & (is_disc | _faces_plates(body, above, points))
+    disc_below = _disc_reach(below, body, points, -1.0) & (is_disc | _faces_plates(body, below, points))
     foramen = (behind > -4) & (behind <= FORAMEN_DEPTH_MM) & ~canal_side
     foramen &= (np.abs(x) <= CANAL_HALF_WIDTH_MM + FORAMEN_WIDTH_MM) & (z < 0) & (structure != Structure.POSTERIOR)
     tract = (behind > 0) & ((structure == Structure.POSTERIOR) | (behind > FORAMEN_DEPTH_MM) | (z >= 0))
@@ -86,8 +87,8 @@ def compartments(
     rules: list[tuple[npt.NDArray[np.bool_], Compartment]] = [
         (far, Compartment.DISTANT),
         (canal, Compartment.CANAL),
-        (footprint & (z > (top + bottom) / 2) & reach_up, Compartment.DISC_SUPERIOR),
-        (footprint & (z <= (top + bottom) / 2) & reach_down, Compartment.DISC_INFERIOR),
+        (disc_above & (z > (top + bottom) / 2), Compartment.DISC_SUPERIOR),
+        (disc_below & (z <= (top + bottom) / 2), Compartment.DISC_INFERIOR),
         (foramen, Compartment.FORAMEN),
         (tract, Compartment.NEEDLE_TRACT),
         (front, Compartment.PREVERTEBRAL),
@@ -128,6 +129,20 @@ def _disc_reach(
     if isinstance(other, NotMeasured) or other is body:
         return np.asarray((beyond > -1.0) & (beyond <= DISC_REACH_MM))
     return np.asarray((beyond > -1.0) & (facing_endplate_mm(other, points, side) > -1.0))
+
+
+def _faces_plates(body: BodyGeometry, other: BodyGeometry | NotMeasured, points: FloatArray) -> npt.NDArray[np.bool_]:
+    """Points over the endplates of the body or of the next one: the front of a wedged body lies behind its disc's."""
+    return np.logical_or.reduce(
+        [_in_footprint(one, points) for one in (body, other) if not isinstance(one, NotMeasured)]
+    )
+
+
+def _in_footprint(body: BodyGeometry, points: FloatArray) -> npt.NDArray[np.bool_]:
+    """Points within the body's outline as it is seen from above."""
+    x, y, _ = body.local_mm(points).T
+    middle = (body.anterior_wall_y_mm + body.posterior_wall_y_mm) / 2
+    return np.asarray(np.abs(x / (body.width_mm / 2)) ** 2.4 + np.abs((y - middle) / (body.depth_mm / 2)) ** 2.4 <= 1.1)
 
 
 def _structure_at(segmentation: Segmentation, points: FloatArray) -> npt.NDArray[np.uint8]:
