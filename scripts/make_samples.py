@@ -18,7 +18,7 @@ import numpy as np
 from vertecast.core.anatomy import Compartment, Level
 from vertecast.core.errors import OutputError
 from vertecast.lab.simulation.cine.fluoroscopy import CineSettings, simulate_cine
-from vertecast.lab.simulation.ct.acquisition import CtSettings
+from vertecast.lab.simulation.ct.acquisition import ScannerSettings
 from vertecast.lab.simulation.ct.studies import (
     ScanPlan,
     TreatmentPlan,
@@ -39,7 +39,7 @@ CINE_SEED = 753
 
 CINE_S = 5.0
 LARGEST_SEARCH = 20000
-SETTINGS = CtSettings(
+SETTINGS = ScannerSettings(
     pixel_mm=0.75, matrix=256, slice_thickness_mm=2.0, slice_spacing_mm=2.0, kernel="standard", noise_hu=10.0
 )
 CEMENT_ML = 5.0

@@ -21,7 +21,7 @@ from vertecast.report.html import printing
 from vertecast.report.outputs import MeasuredStudy
 from vertecast.run import batch, jobs
 from vertecast.run.engine import Engine
-from vertecast.run.jobs import Outcome, Step, run_step
+from vertecast.run.jobs import Step, StepOutcome, run_step
 from vertecast.run.workers import ProcessPool
 from vertecast.study import StudyResult
 
@@ -57,7 +57,7 @@ def write(study: MeasuredStudy, directory: Path, **_: object) -> tuple[str, ...]
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def light_step(step: Step) -> Outcome:
+def light_step(step: Step) -> StepOutcome:
     """`run_step` without the work."""
     jobs.analyze_study, jobs.write_study = begin, write  # type: ignore[assignment]
     printing.can_print = lambda: False

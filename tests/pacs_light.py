@@ -15,7 +15,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCapture
 
 from fakes import SECRET_NAME
 from vertecast.core.images import OWN_MODEL_NAME
-from vertecast.service.analysis import NO_IMAGES, Outcome, Task
+from vertecast.service.analysis import NO_IMAGES, AnalysisOutcome, AnalysisTask
 from vertecast.service.options import load_pacs_options
 from vertecast.service.service import Service, log_to_stderr
 
@@ -64,21 +64,21 @@ def _save(item: Dataset, path: Path) -> Path:
     return path
 
 
-def light_analysis(task: Task) -> Outcome:
+def light_analysis(task: AnalysisTask) -> AnalysisOutcome:
     """Reads every image and writes a result whose UID tells how many there were."""
     images = sorted(task.images.glob("*.dcm"))
     if not images:
-        return Outcome(status="skipped", reason=NO_IMAGES)
+        return AnalysisOutcome(status="skipped", reason=NO_IMAGES)
     for path in images:
         try:
             dcmread(path).pixel_array  # noqa: B018  decoding is what may fail
         except ValueError:
-            return Outcome(status="failed", reason=DAMAGED)
+            return AnalysisOutcome(status="failed", reason=DAMAGED)
     uid = task.images.name
     if uid == SLOW_STUDY:
         time.sleep(60)
     own = write_own(task.out / uid / "sr.dcm", study=int(uid.rpartition(".")[2]), content=len(images))
-    return Outcome(status="analyzed", own=(str(dcmread(own).SOPInstanceUID),))
+    return AnalysisOutcome(status="analyzed", own=(str(dcmread(own).SOPInstanceUID),))
 
 
 if __name__ == "__main__":

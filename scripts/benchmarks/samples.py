@@ -27,13 +27,13 @@ def make_ct(folder: Path) -> Path:
     """
     import numpy as np
 
-    from vertecast.lab.simulation.ct.acquisition import CtSettings
+    from vertecast.lab.simulation.ct.acquisition import ScannerSettings
     from vertecast.lab.simulation.ct.studies import ScanPlan, TreatmentPlan, make_case, write_study
     from vertecast.lab.simulation.patient.population import sample_spine
 
     spine = sample_spine(np.random.default_rng(SEED), fracture_rate=0.3)
     count = len(spine.vertebrae)
-    settings = CtSettings(
+    settings = ScannerSettings(
         pixel_mm=0.75, matrix=512, slice_thickness_mm=SLICE_SPACING_MM, slice_spacing_mm=SLICE_SPACING_MM
     )
     plan = ScanPlan(phase="post", settings=settings, treatments=(TreatmentPlan(vertebra_index=count - 4),))

@@ -56,7 +56,7 @@ def chest() -> Chest:
 def suspected(chest: Chest) -> Callable[..., tuple[LeakFinding, ...]]:
     """What is suspected in the chest, with its cement found once."""
     from vertecast.measurement.ct.cement.findings import measure_cement
-    from vertecast.measurement.ct.cement.leak_relations import Source
+    from vertecast.measurement.ct.cement.leak_relations import ImageSource
     from vertecast.measurement.ct.cement.map import find_cement
 
     missing = NotMeasured(reason="not fitted")
@@ -66,7 +66,7 @@ def suspected(chest: Chest) -> Callable[..., tuple[LeakFinding, ...]]:
     cement = measure_cement(
         chest.volume, found, chest.segmentation, [missing], levels, body_volumes=[missing], series_instance_uid="1.2.3"
     )
-    source = Source(series_instance_uid="1.2.3")
+    source = ImageSource(series_instance_uid="1.2.3")
 
     def look(
         *dense: Ball, segmentation: Segmentation = chest.segmentation, **changes: float

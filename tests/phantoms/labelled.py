@@ -16,19 +16,19 @@ from vertecast.core.anatomy import (
     Level,
     Structure,
 )
-from vertecast.lab.simulation.ct.crops import CropSettings, Patient, draw_patient
+from vertecast.lab.simulation.ct.crops import CropSettings, DrawnPatient, draw_patient
 
 SPACING_MM = (2.4, 2.6, 2.5)
 DRAWN = CropSettings(spacing_mm=2.5, phantom_shape=(60, 60, 64), treated_rate=0.0, metal_rate=0.0)
 
 
 @cache
-def draw(seed: int) -> Patient:
+def draw(seed: int) -> DrawnPatient:
     """A patient of which the thoracic or lumbar spine is in view."""
     return draw_patient(np.random.default_rng(seed), DRAWN)
 
 
-def vertecast_labels(patient: Patient) -> np.ndarray:
+def vertecast_labels(patient: DrawnPatient) -> np.ndarray:
     """Numbers of ``labels_<n>.nii.gz``, levels unknown: 41, 42, ... for bodies, 141, ... for their arches."""
     labels = np.zeros(patient.structure.shape, dtype=np.uint8)
     number = patient.instance.astype(int) + UNKNOWN_LEVEL_LABEL_START
@@ -40,7 +40,7 @@ def vertecast_labels(patient: Patient) -> np.ndarray:
     return labels
 
 
-def verse_labels(patient: Patient) -> np.ndarray:
+def verse_labels(patient: DrawnPatient) -> np.ndarray:
     """Whole vertebrae with the numbers of VerSe, the topmost one T1; no sacrum, no cement."""
     bone = np.isin(patient.structure, (Structure.BODY, Structure.POSTERIOR)) & (patient.instance > 0)
     return np.where(bone, patient.instance + Level.C3.value - 1, 0).astype(np.uint8)

@@ -10,11 +10,11 @@ from fakes import load_blocks
 from vertecast.core.config import BatchOptions, Config
 from vertecast.core.results import StudyReport
 from vertecast.io.discover import SeriesFiles, StudyFiles
-from vertecast.io.headers import Plane
+from vertecast.io.headers import ImagePlane
 from vertecast.io.sources import FileRef
 from vertecast.report.summary import StudyRun
 from vertecast.run.engine import Engine
-from vertecast.run.jobs import Job, Outcome, Step
+from vertecast.run.jobs import Job, Step, StepOutcome
 from vertecast.run.memory import BYTES_PER_VOXEL, WORKER_BYTES, needed_bytes
 from vertecast.run.schedule import GB, WORKER_DIED, run_patients
 from vertecast.run.workers import Finished, Lost
@@ -44,14 +44,14 @@ class ScriptedPool:
         self.together.append([step.job.uid for step in self.running])
         self.known[item.job.uid] = [done.job.uid for done in item.done]
 
-    def next_finished(self) -> Finished[Step, Outcome]:
+    def next_finished(self) -> Finished[Step, StepOutcome]:
         step = self.running.pop(0)
         uid = step.job.uid
         if uid in self.lost:
             return step, self.lost[uid]
         report = StudyReport(study_instance_uid=uid, phase="unknown", phase_source="unknown", series=())
         study = StudyRun(study_instance_uid=uid, directory=uid, status="analyzed", report=report)
-        return step, Outcome(study=study, fingerprint=uid)
+        return step, StepOutcome(study=study, fingerprint=uid)
 
     def close(self) -> None:
         self.running.clear()
@@ -60,7 +60,7 @@ class ScriptedPool:
 def job(uid: str, slices: int = 1) -> Job:
     """A CT of so many slices of 512 × 512."""
     source = FileRef(Path(f"/nowhere/{uid}"))
-    plane = Plane(
+    plane = ImagePlane(
         source=source, frame=0, sop_instance_uid="1", frame_of_reference_uid="", image_type=(), rows=512, columns=512,
         position_mm=None, orientation=None, pixel_spacing_mm=None, thickness_mm=None, between_mm=None, slope=1.0,
         intercept=0.0, acquisition="", temporal="", acquired="",

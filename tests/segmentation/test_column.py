@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertecast.segmentation.projection.column import column_of
-from vertecast.segmentation.projection.votes import Body
+from vertecast.segmentation.projection.votes import VotedBody
 
 
 def _body(
     x: float, y: float, *, depth: float = 30.0, height: float = 20.0, tilt: float = 0.0, sure: float = 0.9
-) -> Body:
+) -> VotedBody:
     turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])
     places = np.array([[u, v] for v in (-height / 2, height / 2) for u in (-depth / 2, 0, depth / 2)])
     nothing = np.zeros(0, dtype=np.intp)
-    return Body(
+    return VotedBody(
         points_px=places @ turn.T + [x, y],
         sd_px=np.ones(6),
         pixels=(nothing, nothing),
@@ -27,7 +27,7 @@ def _body(
     )
 
 
-def _curved(count: int, bend: float) -> list[Body]:
+def _curved(count: int, bend: float) -> list[VotedBody]:
     """A column that turns by ``bend`` (rad) from body to body."""
     found, x, y = [], 100.0, 20.0
     for n in range(count):
@@ -56,7 +56,7 @@ def test_a_column_stays_whole_also_with_one_body_missed(count: int, bend: float,
     ],
     ids=["beside", "far below", "small", "turned"],
 )
-def test_what_does_not_continue_the_column_is_left_out(intruder: Body) -> None:
+def test_what_does_not_continue_the_column_is_left_out(intruder: VotedBody) -> None:
     column = _curved(5, 0.0)
     assert column_of([*column, intruder]) == column
     assert column_of([intruder, *column]) == column

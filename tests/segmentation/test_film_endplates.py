@@ -11,7 +11,7 @@ from skimage import draw
 
 from vertecast.core.geometry import FloatArray
 from vertecast.segmentation.projection.endplates import onto_edges
-from vertecast.segmentation.projection.votes import Body
+from vertecast.segmentation.projection.votes import VotedBody
 
 SHAPE = (96, 110)
 SOUND = np.array([[-18.0, -12], [0, -12], [18, -12], [-18, 12], [0, 12], [18, 12]])
@@ -31,9 +31,9 @@ def shown(points: FloatArray) -> npt.NDArray[np.float32]:
     return mask.reshape(SHAPE[0], fine, SHAPE[1], fine).mean(axis=(1, 3)).astype(np.float32)
 
 
-def body(points: FloatArray, probability: npt.NDArray[np.float32]) -> Body:
+def body(points: FloatArray, probability: npt.NDArray[np.float32]) -> VotedBody:
     rows, columns = np.nonzero(probability >= 0.35)
-    return Body(
+    return VotedBody(
         points_px=points,
         sd_px=np.ones(6),
         pixels=(rows, columns),

@@ -17,15 +17,25 @@ from fakes import SECRET_NAME, load_blocks, load_broken, write_dicom
 from vertecast.core.config import Config
 from vertecast.core.errors import BundleError
 from vertecast.run.engine import Engine
-from vertecast.service.analysis import MIXED, NO_IMAGES, WORKER_DIED, Analyst, Outcome, Task, Work, analyze, patient_of
+from vertecast.service.analysis import (
+    MIXED,
+    NO_IMAGES,
+    WORKER_DIED,
+    AnalysisOutcome,
+    AnalysisTask,
+    Analyst,
+    Work,
+    analyze,
+    patient_of,
+)
 
 BLOCKS = Engine(load=load_blocks, weights="blocks")
 CONFIG = Config().with_overrides({"analysis": {"lowest": "L3"}})
 work = partial(analyze, config=CONFIG, engine=BLOCKS)
 
 
-def task(images: Path, *earlier: Path) -> Task:
-    return Task(images=images, earlier=earlier, out=images.parent / "results")
+def task(images: Path, *earlier: Path) -> AnalysisTask:
+    return AnalysisTask(images=images, earlier=earlier, out=images.parent / "results")
 
 
 def study(folder: Path, number: int, date: str) -> Path:
@@ -60,7 +70,7 @@ def test_the_patients_earlier_studies_are_compared_and_left_as_they_are(tmp_path
 
 
 def test_what_cannot_be_analysed_has_its_reason(tmp_path: Path) -> None:
-    assert work(task(tmp_path / "none")) == Outcome(status="skipped", reason=NO_IMAGES)
+    assert work(task(tmp_path / "none")) == AnalysisOutcome(status="skipped", reason=NO_IMAGES)
     images = study(tmp_path, 1, "20260301")
     write_dicom(tmp_path / "mr", modality="MR", study=2, slices=2)
     assert "modality MR" in work(task(tmp_path / "mr")).reason
@@ -70,7 +80,7 @@ def test_what_cannot_be_analysed_has_its_reason(tmp_path: Path) -> None:
     assert damaged.reason.startswith("000.dcm: ")
     (images / "000.dcm").unlink()
     (tmp_path / "mr" / "000.dcm").rename(images / "mr.dcm")
-    assert work(task(images)) == Outcome(status="failed", reason=MIXED)
+    assert work(task(images)) == AnalysisOutcome(status="failed", reason=MIXED)
     broken = analyze(task(study(tmp_path, 3, "20260301")), config=CONFIG, engine=Engine(load=load_broken, weights="b"))
     assert "a defect of the program (KeyError" in broken.reason
     assert SECRET_NAME not in broken.reason
@@ -92,11 +102,11 @@ def analyst(function: Work, time_limit_s: float = 60.0) -> Iterator[Analyst]:
     one.close()
 
 
-def process_of(task: Task) -> Outcome:
-    return Outcome(status="analyzed", reason=f"{os.getpid()} {os.environ['OMP_NUM_THREADS']}")
+def process_of(task: AnalysisTask) -> AnalysisOutcome:
+    return AnalysisOutcome(status="analyzed", reason=f"{os.getpid()} {os.environ['OMP_NUM_THREADS']}")
 
 
-def fail_as_told(task: Task) -> Outcome:
+def fail_as_told(task: AnalysisTask) -> AnalysisOutcome:
     """Does what the name of the folder says."""
     match task.images.name:
         case "die":
@@ -107,7 +117,7 @@ def fail_as_told(task: Task) -> Outcome:
             raise BundleError("ct_spine: altered")
         case "defect":
             raise ValueError(SECRET_NAME)
-    return Outcome(status="analyzed")
+    return AnalysisOutcome(status="analyzed")
 
 
 def test_one_process_analyses_one_study_after_the_other(tmp_path: Path) -> None:

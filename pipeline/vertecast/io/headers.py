@@ -40,7 +40,7 @@ Sextuple = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plane:
+class ImagePlane:
     """One image plane: a classic slice, or one frame of a multi-frame file.
 
     Attributes:
@@ -105,7 +105,7 @@ class Header:
     has_issuer: bool
     names_nobody: bool
     taken: datetime | None
-    planes: tuple[Plane, ...]
+    planes: tuple[ImagePlane, ...]
 
 
 def read_header(source: FileRef) -> Header | None:
@@ -221,7 +221,7 @@ def _taken(dataset: Dataset) -> datetime | None:
     return None
 
 
-def _planes(dataset: Dataset, source: FileRef, sop_class: str) -> tuple[Plane, ...]:
+def _planes(dataset: Dataset, source: FileRef, sop_class: str) -> tuple[ImagePlane, ...]:
     """The planes of a file; none where it holds no image."""
     if not dataset.get("Rows") or not dataset.get("Columns"):
         return ()
@@ -239,7 +239,7 @@ def _planes(dataset: Dataset, source: FileRef, sop_class: str) -> tuple[Plane, .
     return tuple(_plane(dataset, source, frame, *_frame_groups(dataset, frame)) for frame in range(count))
 
 
-def _plane(dataset: Dataset, source: FileRef, frame: int, shared: Dataset | None, own: Dataset | None) -> Plane:
+def _plane(dataset: Dataset, source: FileRef, frame: int, shared: Dataset | None, own: Dataset | None) -> ImagePlane:
     """One plane; values come from the functional groups where there are some, else from the data set itself."""
 
     def group(name: str) -> Dataset:
@@ -253,7 +253,7 @@ def _plane(dataset: Dataset, source: FileRef, frame: int, shared: Dataset | None
     orientation = _numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
     spacing = _numbers(measures, "PixelSpacing", 2)
     slope = _number(rescale, "RescaleSlope")
-    return Plane(
+    return ImagePlane(
         source=source,
         frame=frame,
         sop_instance_uid=_text(dataset, "SOPInstanceUID") or _text(dataset.file_meta, "MediaStorageSOPInstanceUID"),

@@ -29,7 +29,7 @@ from pydicom.uid import (
 
 from vertecast.core.errors import UnreadableError
 from vertecast.io.checks import AIR_HU
-from vertecast.io.headers import Plane
+from vertecast.io.headers import ImagePlane
 from vertecast.io.sources import PARSE_ERRORS, FileRef, cause
 
 FASTEST_DECODER: Final = {
@@ -60,7 +60,7 @@ class Padding:
     high: int
 
 
-def read_planes(planes: Sequence[Plane], out: Hounsfield) -> tuple[bool, tuple[str, ...]]:
+def read_planes(planes: Sequence[ImagePlane], out: Hounsfield) -> tuple[bool, tuple[str, ...]]:
     """Decode planes into a stack.
 
     Args:
@@ -89,7 +89,7 @@ def read_planes(planes: Sequence[Plane], out: Hounsfield) -> tuple[bool, tuple[s
     return any(padded for padded, _ in results), tuple(notes)
 
 
-def same_pixels(first: Plane, other: Plane) -> bool:
+def same_pixels(first: ImagePlane, other: ImagePlane) -> bool:
     """True when two planes hold the same Hounsfield units."""
     pair = np.empty((2, first.rows, first.columns), np.int16)
     read_planes([first], pair[:1])
@@ -97,7 +97,7 @@ def same_pixels(first: Plane, other: Plane) -> bool:
     return bool(np.array_equal(pair[0], pair[1]))
 
 
-def _read_file(planes: Sequence[Plane], targets: Sequence[Hounsfield]) -> tuple[bool, tuple[str, ...]]:
+def _read_file(planes: Sequence[ImagePlane], targets: Sequence[Hounsfield]) -> tuple[bool, tuple[str, ...]]:
     """Decode the planes of one file."""
     name = f"image {planes[0].sop_instance_uid}"
     padded = False
@@ -262,13 +262,13 @@ def _padding(dataset: Dataset) -> Padding | None:
     return Padding(low=min(ends), high=max(ends))
 
 
-def _is_outside_tissue(padding: Padding | None, plane: Plane) -> bool:
+def _is_outside_tissue(padding: Padding | None, plane: ImagePlane) -> bool:
     if padding is None:
         return False
     return padding.high * plane.slope + plane.intercept <= PADDING_MAX_HU
 
 
-def _to_hu(stored: Stored, plane: Plane, padding: Padding | None, target: Hounsfield) -> bool:
+def _to_hu(stored: Stored, plane: ImagePlane, padding: Padding | None, target: Hounsfield) -> bool:
     """Write HU into ``target``, rounded to whole numbers; True where a pixel was padding."""
     if plane.slope == 1.0 and plane.intercept.is_integer():
         hu = stored.astype(np.int32) + int(plane.intercept)

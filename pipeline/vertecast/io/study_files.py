@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from vertecast.core.results import SeriesResult
 from vertecast.io.ct.stack import has_even_steps
-from vertecast.io.headers import Header, Plane
+from vertecast.io.headers import Header, ImagePlane
 from vertecast.io.sources import FileRef
 
 LEAST_JOINED: Final = 8
@@ -56,7 +56,7 @@ class SeriesFiles:
     is_own_result: bool = False
     frames: int = 1
     body_part: str = ""
-    planes: tuple[Plane, ...] = ()
+    planes: tuple[ImagePlane, ...] = ()
     files_without_image: int = 0
     volume_file: Path | None = None
     picture_file: FileRef | None = None

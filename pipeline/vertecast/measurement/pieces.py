@@ -11,7 +11,7 @@ from vertecast.core.results import LevelAssignment, NotMeasured
 from vertecast.measurement.ct.body.endplates import BodyGeometry
 from vertecast.measurement.ct.cement.leakage import leak_pieces
 from vertecast.measurement.ct.cement.map import CementMap
-from vertecast.measurement.projection.bodies import Plane, PlaneBody
+from vertecast.measurement.projection.bodies import MeasuredPlane, PlaneBody
 from vertecast.measurement.projection.cement import ProjectedCement
 from vertecast.measurement.projection.leaks import leak_masks
 
@@ -38,7 +38,7 @@ def projection_pieces(
     found: ProjectedCement,
     bodies: Sequence[PlaneBody | NotMeasured],
     levels: Sequence[LevelAssignment],
-    plane: Plane,
+    plane: MeasuredPlane,
     view: View,
 ) -> Iterator[Piece]:
     """Bodies, cement and suspected leaks as pixels. Cement at the rim of its body that is no leak counts as inside."""

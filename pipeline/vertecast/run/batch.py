@@ -19,7 +19,7 @@ from vertecast.io.discover import Catalogue
 from vertecast.report.outputs import write_run
 from vertecast.report.summary import RunSummary, StudyRun
 from vertecast.run.engine import Engine
-from vertecast.run.jobs import Outcome, Step, run_step
+from vertecast.run.jobs import Step, StepOutcome, run_step
 from vertecast.run.memory import WORKER_BYTES
 from vertecast.run.plan import Plan, RunOptions, plan_run
 from vertecast.run.schedule import GB, run_patients
@@ -152,7 +152,7 @@ def _run(plan: Plan, config: Config) -> Generator[StudyRun, None, None]:
     yield from run_patients((plan.jobs(patient) for patient in waiting), pool, config.batch)
 
 
-def make_pool(config: Config, engine: Engine) -> Pool[Step, Outcome]:
+def make_pool(config: Config, engine: Engine) -> Pool[Step, StepOutcome]:
     """Where the studies are analysed. Nothing is started before there is one."""
     options = config.batch
     if options.scheduler is not None:
@@ -165,7 +165,7 @@ def make_pool(config: Config, engine: Engine) -> Pool[Step, Outcome]:
     return ProcessPool(run_step, workers, time_limit_s=options.time_limit_s, keep_below_bytes=WORKER_BYTES)
 
 
-def _cluster(config: Config, engine: Engine) -> Pool[Step, Outcome]:
+def _cluster(config: Config, engine: Engine) -> Pool[Step, StepOutcome]:
     """The workers of a dask cluster.
 
     Raises:

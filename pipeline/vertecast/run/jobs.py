@@ -156,7 +156,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class StepOutcome:
     """What became of a study, and what went into it."""
 
     study: StudyRun
@@ -196,7 +196,7 @@ def run_in_order(jobs: Sequence[Job]) -> Iterator[StudyRun]:
         yield outcome.study
 
 
-def run_step(step: Step) -> Outcome:
+def run_step(step: Step) -> StepOutcome:
     """Analyse one study, or take it over from an earlier run.
 
     Raises:
@@ -204,7 +204,7 @@ def run_step(step: Step) -> Outcome:
     """
     fingerprint = step.fingerprint
     study = taken_over(step.job, fingerprint) or _run_job(step.job, fingerprint, step.earlier)
-    return Outcome(study=study, fingerprint=fingerprint)
+    return StepOutcome(study=study, fingerprint=fingerprint)
 
 
 def written_before(jobs: Sequence[Job]) -> list[StudyRun]:
@@ -217,7 +217,7 @@ def written_before(jobs: Sequence[Job]) -> list[StudyRun]:
         study = taken_over(job, fingerprint)
         if study is None:
             return []
-        done = Outcome(study=study, fingerprint=fingerprint).done(step)
+        done = StepOutcome(study=study, fingerprint=fingerprint).done(step)
         studies.append(study)
     return studies
 

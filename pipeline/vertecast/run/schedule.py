@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from vertecast.core.config import BatchOptions
 from vertecast.report.outputs import remove_half_written
 from vertecast.report.summary import StudyRun
-from vertecast.run.jobs import Done, Job, Outcome, Step
+from vertecast.run.jobs import Done, Job, Step, StepOutcome
 from vertecast.run.memory import needed_bytes
 from vertecast.run.workers import Lost, Pool
 
@@ -27,7 +27,7 @@ Chain: TypeAlias = Iterator[Job | StudyRun]
 """The studies of one patient, oldest first; in place of a study that cannot be analysed what became of it."""
 
 
-def run_patients(patients: Iterable[Chain], pool: Pool[Step, Outcome], options: BatchOptions) -> Iterator[StudyRun]:
+def run_patients(patients: Iterable[Chain], pool: Pool[Step, StepOutcome], options: BatchOptions) -> Iterator[StudyRun]:
     """Analyse the studies of many patients.
 
     The pool is closed at the end, and what its processes had begun to write is removed.
@@ -60,7 +60,7 @@ def run_patients(patients: Iterable[Chain], pool: Pool[Step, Outcome], options: 
 
 
 def _work_through(
-    steps: _Steps, pool: Pool[Step, Outcome], options: BatchOptions, allowed: int | None, under_way: dict[Path, int]
+    steps: _Steps, pool: Pool[Step, StepOutcome], options: BatchOptions, allowed: int | None, under_way: dict[Path, int]
 ) -> Iterator[StudyRun]:
     """The studies in turn; ``under_way`` holds the folder of each that has been begun, and the memory it needs."""
     while True:

@@ -40,7 +40,7 @@ DEFECT: Final = "a defect of the program ({name}); please report it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class AnalysisTask:
     """A study to be analysed.
 
     Attributes:
@@ -55,7 +55,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class AnalysisOutcome:
     """What became of it; ``own``: SOPInstanceUIDs of its DICOM results."""
 
     status: Literal["analyzed", "failed", "skipped"]
@@ -63,10 +63,10 @@ class Outcome:
     own: tuple[str, ...] = ()
 
 
-NOTHING: Final = Task(images=Path(os.devnull), earlier=(), out=Path(os.devnull))
+NOTHING: Final = AnalysisTask(images=Path(os.devnull), earlier=(), out=Path(os.devnull))
 """The task without a study, for which a process gets ready."""
 
-Work: TypeAlias = Callable[[Task], Outcome]
+Work: TypeAlias = Callable[[AnalysisTask], AnalysisOutcome]
 """What is done with a study in a worker process: `analyze` with its options; can be pickled."""
 
 
@@ -84,22 +84,22 @@ class Analyst:
         self._time_limit_s = time_limit_s
         threads = max(1, (os.cpu_count() or 1) // threads_of)
         # A study whose process died is tried again by the queue, after a pause.
-        self._pool: ProcessPool[Task, Outcome] = ProcessPool(
+        self._pool: ProcessPool[AnalysisTask, AnalysisOutcome] = ProcessPool(
             work, 1, time_limit_s=time_limit_s, keep_below_bytes=KEEP_BELOW_BYTES, tries=1, threads=threads
         )
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: AnalysisTask) -> AnalysisOutcome:
         """Analyse a study; whatever goes wrong is the reason of its outcome."""
         try:
             self._pool.submit(task)
             _, outcome = self._pool.next_finished()
         except VertecastError as error:
-            return Outcome(status="failed", reason=str(error))
+            return AnalysisOutcome(status="failed", reason=str(error))
         except Exception as error:  # noqa: BLE001  its text may quote the header of an image
-            return Outcome(status="failed", reason=DEFECT.format(name=type(error).__name__))
+            return AnalysisOutcome(status="failed", reason=DEFECT.format(name=type(error).__name__))
         if outcome is Lost.OUT_OF_TIME:
-            return Outcome(status="failed", reason=OUT_OF_TIME.format(limit=self._time_limit_s))
-        return Outcome(status="failed", reason=WORKER_DIED) if isinstance(outcome, Lost) else outcome
+            return AnalysisOutcome(status="failed", reason=OUT_OF_TIME.format(limit=self._time_limit_s))
+        return AnalysisOutcome(status="failed", reason=WORKER_DIED) if isinstance(outcome, Lost) else outcome
 
     def warm_up(self) -> None:
         """Start the process and let it load what it needs, before the first study waits for that."""
@@ -137,7 +137,7 @@ def patient_of(images: Path) -> str:
     return ""
 
 
-def analyze(task: Task, *, config: Config, engine: Engine) -> Outcome:
+def analyze(task: AnalysisTask, *, config: Config, engine: Engine) -> AnalysisOutcome:
     """Analyse a study and write its results; runs in the worker process.
 
     Args:
@@ -152,14 +152,14 @@ def analyze(task: Task, *, config: Config, engine: Engine) -> Outcome:
     if task == NOTHING:
         _get_ready(config, engine)
     if not task.images.is_dir():
-        return Outcome(status="skipped", reason=NO_IMAGES)
+        return AnalysisOutcome(status="skipped", reason=NO_IMAGES)
     found = list(find_studies([task.images]))
     for one in found:
         if not isinstance(one, StudyFiles):
-            return Outcome(status="failed", reason=f"{one.path.name}: {one.reason}")
+            return AnalysisOutcome(status="failed", reason=f"{one.path.name}: {one.reason}")
     studies = [one for one in found if isinstance(one, StudyFiles)]
     if len(studies) != 1:
-        return Outcome(status="failed", reason=MIXED)
+        return AnalysisOutcome(status="failed", reason=MIXED)
 
     def job_of(study: StudyFiles) -> Job:
         return Job(study=study, out=task.out, config=config, engine=engine)
@@ -167,7 +167,7 @@ def analyze(task: Task, *, config: Config, engine: Engine) -> Outcome:
     job = job_of(studies[0])
     run = run_patient([*_earlier(job, task.earlier, job_of), job])[-1]
     own = [_instance_uid(path) for path in sorted(job.folder.glob("*.dcm"))] if run.status == "analyzed" else []
-    return Outcome(status=run.status, reason=run.reason, own=tuple(own))
+    return AnalysisOutcome(status=run.status, reason=run.reason, own=tuple(own))
 
 
 def _get_ready(config: Config, engine: Engine) -> None:

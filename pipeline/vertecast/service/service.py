@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from vertecast.core.errors import ArchiveError, ConfigurationError, OutputError
-from vertecast.service.analysis import Analyst, Task, Work, end_workers, patient_of
+from vertecast.service.analysis import AnalysisTask, Analyst, Work, end_workers, patient_of
 from vertecast.service.archives.dicomweb import DicomWebArchive
 from vertecast.service.archives.orthanc_client import OrthancArchive
 from vertecast.service.archives.polling import fetch_next, poll_dicomweb, poll_orthanc
@@ -197,7 +197,7 @@ class Service:
             _log.warning("study %s failed: %s", uid, outcome.reason)
         return True
 
-    def _task(self, study: StudyRecord) -> Task:
+    def _task(self, study: StudyRecord) -> AnalysisTask:
         """What a worker needs to know; of the patient's studies those that changed last come first."""
         uid = study.study_instance_uid
         folder = self._inbox.folder(uid)
@@ -206,7 +206,7 @@ class Service:
             patient = patient_of(folder)
             self.queue.belongs_to(uid, patient)
             others = [other for other in self.queue.of_patient(patient) if other.study_instance_uid != uid]
-        return Task(
+        return AnalysisTask(
             images=folder,
             earlier=tuple(self._inbox.folder(other.study_instance_uid) for other in others),
             out=self._options.results,

@@ -164,10 +164,12 @@ def test_what_the_reports_room_writes_can_be_read(tmp_path: Path) -> None:
 
 def test_what_the_simulation_writes_can_be_read(tmp_path: Path) -> None:
     from phantoms.simulation import make_spine
-    from vertecast.lab.simulation.ct.acquisition import CtSettings
+    from vertecast.lab.simulation.ct.acquisition import ScannerSettings
     from vertecast.lab.simulation.ct.studies import ScanPlan, TreatmentPlan, make_case, write_study
 
-    settings = CtSettings(pixel_mm=3.0, matrix=64, slice_thickness_mm=3.0, slice_spacing_mm=3.0, beam_hardening=0.0)
+    settings = ScannerSettings(
+        pixel_mm=3.0, matrix=64, slice_thickness_mm=3.0, slice_spacing_mm=3.0, beam_hardening=0.0
+    )
     plan = ScanPlan(phase="post", settings=settings, treatments=(TreatmentPlan(vertebra_index=1, volume_ml=2.0),))
     case = make_case(3, "ct", make_spine(3), (0, 2), [plan])
     write_study(case, tmp_path)

@@ -22,11 +22,13 @@ from vertecast.lab.evaluation.maps.masks import score_maps
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated CT with its truth, and a SEG made of that truth."""
     from phantoms.simulation import make_spine
-    from vertecast.lab.simulation.ct.acquisition import CtSettings
+    from vertecast.lab.simulation.ct.acquisition import ScannerSettings
     from vertecast.lab.simulation.ct.studies import ScanPlan, TreatmentPlan, make_case, write_study
 
     out = tmp_path_factory.mktemp("seg")
-    settings = CtSettings(pixel_mm=3.0, matrix=64, slice_thickness_mm=3.0, slice_spacing_mm=3.0, beam_hardening=0.0)
+    settings = ScannerSettings(
+        pixel_mm=3.0, matrix=64, slice_thickness_mm=3.0, slice_spacing_mm=3.0, beam_hardening=0.0
+    )
     plan = ScanPlan(phase="post", settings=settings, treatments=(TreatmentPlan(vertebra_index=1, volume_ml=2.0),))
     write_study(make_case(3, "ct", make_spine(3), (0, 2), [plan]), out)
     write_seg(out)

@@ -18,7 +18,7 @@ from vertecast.core.anatomy import Structure
 from vertecast.lab.simulation.patient.population import sample_spine
 from vertecast.lab.simulation.patient.tissue import Phantom, draw
 from vertecast.lab.simulation.projection import pictures, projected
-from vertecast.lab.simulation.projection.pictures import Picture, PictureSettings
+from vertecast.lab.simulation.projection.pictures import PictureSettings, TrainingPicture
 from vertecast.lab.simulation.projection.projected import FieldSettings, ProjectedPatient
 
 SMALL = FieldSettings(spacing_mm=6.0, shape=(44, 42, 64), pixels=80, treated_rate=1.0, metal_rate=1.0)
@@ -44,7 +44,7 @@ def _patients() -> list[ProjectedPatient]:
     return [one for seed in PATIENTS for one in projected.draw_projections(np.random.default_rng(seed), SMALL, 1)]
 
 
-def _pictures(patients: list[ProjectedPatient]) -> list[Picture]:
+def _pictures(patients: list[ProjectedPatient]) -> list[TrainingPicture]:
     settings = PictureSettings(size=64, field=SMALL)
     return [pictures.take_picture(one, np.random.default_rng(seed), settings) for one in patients for seed in range(4)]
 

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertecast.core import geometry
-from vertecast.lab.simulation.ct.acquisition import CtSettings, acquire, metal_hu, metal_streaks, sample_settings
+from vertecast.lab.simulation.ct.acquisition import ScannerSettings, acquire, metal_hu, metal_streaks, sample_settings
 from vertecast.lab.simulation.ct.streaks import WATER_MEAN, Scanner, polychromatic_error_hu
 
-QUIET = CtSettings(pixel_mm=1.3, matrix=80, slice_thickness_mm=2.0, slice_spacing_mm=1.6, noise_hu=0, beam_hardening=0)
+QUIET = ScannerSettings(
+    pixel_mm=1.3, matrix=80, slice_thickness_mm=2.0, slice_spacing_mm=1.6, noise_hu=0, beam_hardening=0
+)
 GRID = geometry.scaling_affine([1.5, 1.5, 1.5], [-40.0, -60.0, 100.0])
 SHAPE = (56, 64, 40)
 
@@ -74,7 +76,7 @@ def test_twelve_bit_clipping_and_padding() -> None:
     assert free.hu.min() >= -1024
 
 
-def noise_of(scan_settings: CtSettings, radius_mm: float = 100.0) -> np.ndarray:
+def noise_of(scan_settings: ScannerSettings, radius_mm: float = 100.0) -> np.ndarray:
     grid = geometry.scaling_affine([2.0, 2.0, 2.0], [0, 0, 0])
     hu = cylinder((120, 110, 8), radius_mm, 2.0, hu=40.0)
     volume = acquire(hu, grid, np.random.default_rng(1), settings=scan_settings)
@@ -82,7 +84,7 @@ def noise_of(scan_settings: CtSettings, radius_mm: float = 100.0) -> np.ndarray:
 
 
 def test_noise_has_the_level_asked_for_and_grows_with_thinner_slices_sharper_kernels_and_bigger_bodies() -> None:
-    base = CtSettings(
+    base = ScannerSettings(
         pixel_mm=1.9, matrix=120, slice_thickness_mm=3.0, slice_spacing_mm=3.0, noise_hu=20.0, beam_hardening=0
     )
     normal = noise_of(base).std()
@@ -94,7 +96,7 @@ def test_noise_has_the_level_asked_for_and_grows_with_thinner_slices_sharper_ker
 
 
 def test_noise_is_correlated_as_back_projection_makes_it() -> None:
-    base = CtSettings(pixel_mm=0.5, matrix=128, slice_thickness_mm=3.0, slice_spacing_mm=3.0, beam_hardening=0)
+    base = ScannerSettings(pixel_mm=0.5, matrix=128, slice_thickness_mm=3.0, slice_spacing_mm=3.0, beam_hardening=0)
     noise = noise_of(base)[:, :, 1].astype(np.float64)
     neighbours = np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]
     assert 0.2 < neighbours < 0.95

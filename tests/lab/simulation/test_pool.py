@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vertecast.lab.simulation.pool import Pool
+from vertecast.lab.simulation.pool import PatientPool
 
 
-def _picked(pool: Pool[int], count: int = 200) -> set[int]:
+def _picked(pool: PatientPool[int], count: int = 200) -> set[int]:
     rng = np.random.default_rng(1)
     return {pool.pick(rng) for _ in range(count)}
 
 
 def test_the_newest_batches_are_kept() -> None:
-    pool: Pool[int] = Pool(2)
+    pool: PatientPool[int] = PatientPool(2)
     for batch in ([1, 2, 3], [4], [5, 6]):
         pool.add(batch)
     assert len(pool) == 3
@@ -24,7 +24,7 @@ def test_the_newest_batches_are_kept() -> None:
 
 
 def test_items_of_batches_of_unequal_size_are_equally_likely() -> None:
-    pool: Pool[int] = Pool(2)
+    pool: PatientPool[int] = PatientPool(2)
     pool.add([0] * 9)
     pool.add([1])
     rng = np.random.default_rng(2)
@@ -32,30 +32,30 @@ def test_items_of_batches_of_unequal_size_are_equally_likely() -> None:
 
 
 def test_a_later_run_goes_on_with_the_same_patients(tmp_path: Path) -> None:
-    first: Pool[int] = Pool(2, tmp_path / "0")
+    first: PatientPool[int] = PatientPool(2, tmp_path / "0")
     for batch in ([1], [2], [3]):
         first.add(batch)
-    second: Pool[int] = Pool(2, tmp_path / "0")
+    second: PatientPool[int] = PatientPool(2, tmp_path / "0")
     assert _picked(second) == {2, 3}
     second.add([4])
-    assert _picked(Pool(2, tmp_path / "0")) == {3, 4}
+    assert _picked(PatientPool(2, tmp_path / "0")) == {3, 4}
     assert len(list((tmp_path / "0").iterdir())) == 2
-    smaller: Pool[int] = Pool(1, tmp_path / "0")
+    smaller: PatientPool[int] = PatientPool(1, tmp_path / "0")
     assert _picked(smaller) == {4}
 
 
 def test_few_patients_are_not_seen_over_and_over() -> None:
-    pool: Pool[int] = Pool(20)
+    pool: PatientPool[int] = PatientPool(20)
     counts = []
     for n in range(10):
         pool.add([n])
         counts.append(pool.uses(80))
     assert counts == [10, 20, 30, 40, 50, 60, 70, 80, 80, 80]
-    alone: Pool[int] = Pool(1)
+    alone: PatientPool[int] = PatientPool(1)
     alone.add([1])
     assert alone.uses(3) == 3
 
 
 def test_an_empty_pool_has_nothing_to_pick() -> None:
     with pytest.raises(ValueError, match="high"):
-        Pool[int](3).pick(np.random.default_rng(1))
+        PatientPool[int](3).pick(np.random.default_rng(1))

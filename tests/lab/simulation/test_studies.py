@@ -15,14 +15,14 @@ from vertecast.core import geometry
 from vertecast.core.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL, Compartment, Level
 from vertecast.core.errors import OutputError
 from vertecast.lab.simulation.ct import studies
-from vertecast.lab.simulation.ct.acquisition import CtSettings
+from vertecast.lab.simulation.ct.acquisition import ScannerSettings
 from vertecast.lab.simulation.ct.studies import ScanPlan, SimulatedCase, TreatmentPlan, make_case, write_study
 from vertecast.lab.simulation.ct.truth import label_map, truth
 from vertecast.lab.simulation.dicom_out import deterministic_uid
 
 PHANTOM = make_phantom(2.0, wedge_index=1)
-SETTINGS = CtSettings(pixel_mm=1.7, matrix=88, slice_thickness_mm=3.0, slice_spacing_mm=3.0, noise_hu=8.0)
-TILTED = CtSettings(
+SETTINGS = ScannerSettings(pixel_mm=1.7, matrix=88, slice_thickness_mm=3.0, slice_spacing_mm=3.0, noise_hu=8.0)
+TILTED = ScannerSettings(
     pixel_mm=1.6, matrix=88, slice_thickness_mm=4.0, slice_spacing_mm=4.0, tilt_deg=12.0, round_field=True
 )
 TREATED = TreatmentPlan(

@@ -16,7 +16,7 @@ import torch
 
 from tiny_training import assert_same, curves, last_state, tiny_task
 from vertecast.core.anatomy import Structure
-from vertecast.lab.simulation.ct.crops import Crop
+from vertecast.lab.simulation.ct.crops import TrainingCrop
 from vertecast.lab.training import CtTask, Trainer, ct, loader, trainer
 from vertecast.lab.training.examples import as_tensors, packed
 from vertecast.lab.training.parallel import Place
@@ -29,7 +29,7 @@ ON_CPU = Place(rank=0, world=1, device=torch.device("cpu"))
 def noise(seed: tuple[int, ...]) -> Batch:
     """An example that takes no patient to be drawn."""
     rng, shape = np.random.default_rng(seed), (16, 32, 16)
-    crop = Crop(
+    crop = TrainingCrop(
         hu=rng.normal(0, 300, shape).astype(np.float32),
         structure=rng.integers(0, len(Structure), shape, dtype=np.uint8),
         cement=np.zeros(shape, dtype=np.float32),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertecast.core.anatomy import Structure
-from vertecast.lab.simulation.ct.crops import LARGEST_OFFSET_MM, Crop, CropSettings, crops
+from vertecast.lab.simulation.ct.crops import LARGEST_OFFSET_MM, CropSettings, TrainingCrop, crops
 from vertecast.lab.training.examples import as_tensors, packed, unpacked
 from vertecast.lab.training.task import Batch
 
@@ -47,7 +47,7 @@ def test_a_simulated_crop_is_kept() -> None:
 @given(seed=st.integers(0, 2**32 - 1), shape=st.tuples(*(st.integers(3, 9) for _ in range(3))))
 def test_any_crop_is_kept(seed: int, shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(seed)
-    crop = Crop(
+    crop = TrainingCrop(
         hu=rng.uniform(-1024, 8000, shape).astype(np.float32),
         structure=rng.integers(0, len(Structure), shape, dtype=np.uint8),
         cement=rng.random(shape, dtype=np.float32),

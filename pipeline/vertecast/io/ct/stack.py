@@ -11,7 +11,7 @@ import numpy as np
 
 from vertecast.core import geometry
 from vertecast.core.errors import GeometryError, UnsupportedError
-from vertecast.io.headers import Plane
+from vertecast.io.headers import ImagePlane
 
 SAME_DIRECTION: Final = 1e-3
 """Direction cosines of one stack agree within this; scanners write them with four to six digits."""
@@ -60,8 +60,8 @@ class Stack:
         warnings: What was left out or mended.
     """
 
-    planes: tuple[Plane, ...]
-    duplicates: tuple[tuple[Plane, Plane], ...]
+    planes: tuple[ImagePlane, ...]
+    duplicates: tuple[tuple[ImagePlane, ImagePlane], ...]
     lps_from_index: geometry.FloatArray
     at_index: geometry.FloatArray
     depth: int
@@ -79,7 +79,7 @@ class Stack:
         return len(self.planes) == self.depth and bool(np.all(self.at_index == np.arange(self.depth)))
 
 
-def plan_stack(planes: Sequence[Plane]) -> Stack:
+def plan_stack(planes: Sequence[ImagePlane]) -> Stack:
     """Order the planes of one series and find their grid; no pixel is read.
 
     Raises:
@@ -112,16 +112,16 @@ def plan_stack(planes: Sequence[Plane]) -> Stack:
     )
 
 
-def _without_localizers(planes: Sequence[Plane], warnings: list[str]) -> list[Plane]:
+def _without_localizers(planes: Sequence[ImagePlane], warnings: list[str]) -> list[ImagePlane]:
     kept = [plane for plane in planes if "LOCALIZER" not in plane.image_type]
     if kept and len(kept) < len(planes):
         warnings.append(f"{len(planes) - len(kept)} localizer images inside the series were left out")
     return kept
 
 
-def _one_geometry(planes: Sequence[Plane], warnings: list[str]) -> list[Plane]:
+def _one_geometry(planes: Sequence[ImagePlane], warnings: list[str]) -> list[ImagePlane]:
     """The planes that share size, pixel spacing, orientation and frame of reference; a minority is left out."""
-    groups: list[list[Plane]] = []
+    groups: list[list[ImagePlane]] = []
     for plane in planes:
         _require_place(plane)
         group = next((group for group in groups if _is_same_geometry(group[0], plane)), None)
@@ -143,7 +143,7 @@ def _one_geometry(planes: Sequence[Plane], warnings: list[str]) -> list[Plane]:
     return groups[0]
 
 
-def _require_place(plane: Plane) -> None:
+def _require_place(plane: ImagePlane) -> None:
     """Refuse a plane whose header does not say where it lies and how large it is."""
     name = f"image {plane.sop_instance_uid}"
     if plane.position_mm is None or plane.orientation is None:
@@ -156,7 +156,7 @@ def _require_place(plane: Plane) -> None:
         raise GeometryError(f"{name} has a damaged ImageOrientationPatient; export the original images")
 
 
-def _is_same_geometry(first: Plane, other: Plane) -> bool:
+def _is_same_geometry(first: ImagePlane, other: ImagePlane) -> bool:
     return (
         (first.rows, first.columns, first.frame_of_reference_uid)
         == (other.rows, other.columns, other.frame_of_reference_uid)
@@ -165,14 +165,16 @@ def _is_same_geometry(first: Plane, other: Plane) -> bool:
     )
 
 
-def _along_normal(plane: Plane, positions: geometry.FloatArray) -> tuple[geometry.FloatArray, geometry.FloatArray]:
+def _along_normal(plane: ImagePlane, positions: geometry.FloatArray) -> tuple[geometry.FloatArray, geometry.FloatArray]:
     """The normal (3,) of the planes and the distance (n,) of each in mm along it."""
     orientation = np.array(plane.orientation)
     normal = geometry.unit(np.cross(orientation[:3], orientation[3:]))
     return normal, np.asarray(positions @ normal)
 
 
-def _one_per_place(planes: Sequence[Plane], warnings: list[str]) -> tuple[list[Plane], list[tuple[Plane, Plane]]]:
+def _one_per_place(
+    planes: Sequence[ImagePlane], warnings: list[str]
+) -> tuple[list[ImagePlane], list[tuple[ImagePlane, ImagePlane]]]:
     """One plane for each place: the latest of repeated scans, or one of two that the reader must find equal."""
     planes, copies = _split_duplicates(planes, lambda plane: f"{plane.sop_instance_uid or plane.source} {plane.frame}")
     kept, duplicates = _split_duplicates(planes, lambda plane: "")
@@ -191,14 +193,14 @@ def _one_per_place(planes: Sequence[Plane], warnings: list[str]) -> tuple[list[P
 
 
 def _split_duplicates(
-    planes: Sequence[Plane], key: Callable[[Plane], str]
-) -> tuple[list[Plane], list[tuple[Plane, Plane]]]:
+    planes: Sequence[ImagePlane], key: Callable[[ImagePlane], str]
+) -> tuple[list[ImagePlane], list[tuple[ImagePlane, ImagePlane]]]:
     """Keep the first plane of each key and place; the others come back as pairs (kept, other)."""
     positions = np.array([plane.position_mm for plane in planes])
     _, along_mm = _along_normal(planes[0], positions)
-    kept: list[Plane] = []
-    pairs: list[tuple[Plane, Plane]] = []
-    last: dict[str, tuple[float, Plane]] = {}
+    kept: list[ImagePlane] = []
+    pairs: list[tuple[ImagePlane, ImagePlane]] = []
+    last: dict[str, tuple[float, ImagePlane]] = {}
     for index in np.argsort(along_mm, kind="stable"):
         plane = planes[index]
         before = last.get(key(plane))
@@ -210,14 +212,14 @@ def _split_duplicates(
     return kept, pairs
 
 
-def _are_interleaved(planes: Sequence[Plane]) -> bool:
+def _are_interleaved(planes: Sequence[ImagePlane]) -> bool:
     """Whether scans that each cover the whole place lie between each other, so that together their steps are even.
 
     The slices of each are thick enough for its own steps; where detector rows have numbers they are too thin.
     """
     extent_mm = _extent_mm(planes)
     for field in ("acquisition", "temporal"):
-        scans: dict[str, list[Plane]] = defaultdict(list)
+        scans: dict[str, list[ImagePlane]] = defaultdict(list)
         for plane in planes:
             scans[getattr(plane, field)].append(plane)
         if len(scans) > 1 and all(
@@ -230,17 +232,17 @@ def _are_interleaved(planes: Sequence[Plane]) -> bool:
     return False
 
 
-def _latest_scan(planes: Sequence[Plane]) -> list[Plane] | None:
+def _latest_scan(planes: Sequence[ImagePlane]) -> list[ImagePlane] | None:
     """The latest of repeated scans, told apart by acquisition, temporal position, time or image type; None if not."""
     extent_mm = _extent_mm(planes)
-    keys: tuple[Callable[[Plane], tuple[float, str]], ...] = (
+    keys: tuple[Callable[[ImagePlane], tuple[float, str]], ...] = (
         lambda plane: _number_first(plane.acquisition),
         lambda plane: _number_first(plane.temporal),
         lambda plane: _number_first(plane.acquired),
         lambda plane: (0.0, "\\".join(plane.image_type)),
     )
     for key in keys:
-        scans: dict[tuple[float, str], list[Plane]] = defaultdict(list)
+        scans: dict[tuple[float, str], list[ImagePlane]] = defaultdict(list)
         for plane in planes:
             scans[key(plane)].append(plane)
         complete = [
@@ -255,16 +257,16 @@ def _latest_scan(planes: Sequence[Plane]) -> list[Plane] | None:
     return None
 
 
-def _sorted_mm(planes: Sequence[Plane]) -> geometry.FloatArray:
+def _sorted_mm(planes: Sequence[ImagePlane]) -> geometry.FloatArray:
     """Distances (n,) in mm along the normal, ascending."""
     return np.sort(_along_normal(planes[0], np.array([plane.position_mm for plane in planes]))[1])
 
 
-def _extent_mm(planes: Sequence[Plane]) -> float:
+def _extent_mm(planes: Sequence[ImagePlane]) -> float:
     return float(np.ptp(_sorted_mm(planes)))
 
 
-def has_even_steps(planes: Sequence[Plane]) -> bool:
+def has_even_steps(planes: Sequence[ImagePlane]) -> bool:
     """True when no step is much larger or smaller than the usual one."""
     steps = np.diff(_sorted_mm(planes))
     if not steps.size:
@@ -281,7 +283,7 @@ def _number_first(text: str) -> tuple[float, str]:
         return float("inf"), text
 
 
-def _refuse_holes(planes: Sequence[Plane], positions: geometry.FloatArray, along_mm: geometry.FloatArray) -> None:
+def _refuse_holes(planes: Sequence[ImagePlane], positions: geometry.FloatArray, along_mm: geometry.FloatArray) -> None:
     """Raise `GeometryError` where slices are missing: a hole is never bridged, it would change a height."""
     steps = np.diff(along_mm)
     usual = float(np.median(steps))
@@ -316,14 +318,14 @@ def _in_run(steps: geometry.FloatArray, at: int) -> bool:
     return high - low + 1 >= LEAST_RUN
 
 
-def _fills(plane: Plane, step_mm: float) -> bool:
+def _fills(plane: ImagePlane, step_mm: float) -> bool:
     """Whether a slice was reconstructed for such a step."""
     stated = max(plane.thickness_mm or 0.0, plane.between_mm or 0.0)
     return step_mm <= (1 + SAME_STEP) * stated + REGULAR_MM
 
 
 def _check_steps(
-    planes: Sequence[Plane], positions: geometry.FloatArray, along_mm: geometry.FloatArray, warnings: list[str]
+    planes: Sequence[ImagePlane], positions: geometry.FloatArray, along_mm: geometry.FloatArray, warnings: list[str]
 ) -> None:
     """Compare the steps with what the headers say of them.
 
@@ -364,7 +366,7 @@ def _place(position: geometry.FloatArray) -> str:
 
 
 def _grid(
-    plane: Plane,
+    plane: ImagePlane,
     positions: geometry.FloatArray,
     normal: geometry.FloatArray,
     along_mm: geometry.FloatArray,

@@ -42,7 +42,7 @@ _ITEMS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class ChecklistItem:
     """One item: its number, its part of the paper, what is asked, and the answer or `TO_AUTHORS`."""
 
     number: int
@@ -51,7 +51,7 @@ class Item:
     answer: str
 
 
-def checklist(assessment: Assessment, head: Mapping[str, Any]) -> list[Item]:
+def checklist(assessment: Assessment, head: Mapping[str, Any]) -> list[ChecklistItem]:
     """Every item of CLAIM.
 
     Args:
@@ -60,7 +60,7 @@ def checklist(assessment: Assessment, head: Mapping[str, Any]) -> list[Item]:
     """
     known = _known(assessment, head)
     return [
-        Item(number=n, part=part, asked=asked, answer=known.get(n, TO_AUTHORS))
+        ChecklistItem(number=n, part=part, asked=asked, answer=known.get(n, TO_AUTHORS))
         for n, (part, asked) in enumerate(_ITEMS, start=1)
     ]
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 ENOUGH_BATCHES: Final = 8
 
 
-class Pool(Generic[T]):
+class PatientPool(Generic[T]):
     """The newest batches of items; in a folder too where one is given, so that a resumed run goes on with them.
 
     Args:

@@ -14,9 +14,9 @@ import torch
 from vertecast.core.anatomy import Structure
 from vertecast.lab.simulation.ct.crops import (
     LARGEST_OFFSET_MM,
-    Crop,
     CropSettings,
-    Patient,
+    DrawnPatient,
+    TrainingCrop,
     draw_patient,
     scan,
     take_crop,
@@ -39,7 +39,7 @@ class LabelledPart:
     rescan: float
 
 
-def as_tensors(crop: Crop) -> Batch:
+def as_tensors(crop: TrainingCrop) -> Batch:
     """A crop of a simulated patient, of which everything is known."""
     return {
         "hu": torch.from_numpy(crop.hu)[None],
@@ -84,7 +84,7 @@ def examples(
         simulated_share: Of simulated patients, against the shares of the others.
         labelled: The other sources.
     """
-    patients: Patients[Patient] = Patients(
+    patients: Patients[DrawnPatient] = Patients(
         stream.seed,
         lambda rng: [draw_patient(rng, settings)],
         keep=settings.pool,

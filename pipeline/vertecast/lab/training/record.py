@@ -12,7 +12,7 @@ from vertecast.core.errors import ConfigurationError
 STEP: Final = "step"
 
 
-class Record:
+class RunRecord:
     """Writes a run's curves into its folder.
 
     Args:

@@ -21,7 +21,7 @@ from vertecast.core.errors import ConfigurationError
 from vertecast.lab.training.loader import batches
 from vertecast.lab.training.optimizers import optimizers
 from vertecast.lab.training.parallel import Place
-from vertecast.lab.training.record import Record
+from vertecast.lab.training.record import RunRecord
 from vertecast.lab.training.task import Batch, Scores, Task
 
 LAST: Final = "last.pt"
@@ -76,7 +76,7 @@ class Trainer:
         self.step = 0
         self.elapsed_s = 0.0
         self.best: float | None = None
-        self.record = Record(folder, tensorboard=settings.tensorboard and self.place.is_first)
+        self.record = RunRecord(folder, tensorboard=settings.tensorboard and self.place.is_first)
         if (folder / LAST).exists():
             self._restore()
             if self.place.is_first:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vertecast.lab.simulation.projection.pictures import Picture, PictureSettings, pictures, take_picture
+from vertecast.lab.simulation.projection.pictures import PictureSettings, TrainingPicture, pictures, take_picture
 from vertecast.lab.simulation.projection.projected import FieldSettings, ProjectedPatient, draw_projections
 from vertecast.lab.training.patients import EXAMPLE, Patients
 from vertecast.lab.training.task import VALIDATION_SEED, Batch, RunSettings, Scores, Stream
@@ -115,7 +115,7 @@ class XrayTask:
         return {"widths": list(self.settings.widths), "picture_px": self.settings.size}
 
 
-def as_tensors(picture: Picture) -> Batch:
+def as_tensors(picture: TrainingPicture) -> Batch:
     """A training picture as the tensors that `loss_terms` takes, without the batch axis."""
     maps = [getattr(picture, name) for name in MAPS]
     pose = (picture.is_anterior_left, picture.is_upright)

@@ -21,7 +21,7 @@ from vertecast.measurement.cine.baseline import Baseline
 from vertecast.measurement.cine.course import Course, LeakKey
 from vertecast.measurement.cine.motion import Motion, MotionFollower, spine_window
 from vertecast.measurement.cine.tracks import Tracker, center_of
-from vertecast.measurement.projection.bodies import BoolImage, Plane, PlaneBody, plane_body, plane_of
+from vertecast.measurement.projection.bodies import BoolImage, MeasuredPlane, PlaneBody, plane_body, plane_of
 from vertecast.measurement.projection.cement import ProjectedCement, assign_cement, body_outlines, cement_pixels
 from vertecast.measurement.projection.leaks import find_projection_leaks
 from vertecast.measurement.projection.levels import assign_projection_levels
@@ -47,7 +47,7 @@ NO_SPINE_SEEN: Final = NotMeasured(reason=NO_SPINE)
 NO_BODY_YET: Final = NotMeasured(reason="no vertebral body was followed long enough yet")
 
 
-class Segment(Protocol):
+class SegmentFrame(Protocol):
     """Finds bodies, cement and metal in a frame; ``depth_px`` is the depth of its bodies, once that is known."""
 
     def __call__(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation: ...
@@ -123,7 +123,7 @@ class CineAnalyzer:
 
     def __init__(
         self,
-        segment: Segment,
+        segment: SegmentFrame,
         *,
         series_instance_uid: str,
         frame_rate: float | None = None,
@@ -227,7 +227,7 @@ class CineAnalyzer:
         frame: Radiograph,
         network: tuple[ProjectionSegmentation, dict[int, int]],
         motion: Motion,
-        plane: Plane,
+        plane: MeasuredPlane,
         cement: BoolImage,
     ) -> FrameResult:
         """Cement, growth and leaks of a frame whose bodies are known."""
@@ -268,7 +268,7 @@ class CineAnalyzer:
         frame: Radiograph,
         view: View,
         found: tuple[ProjectedCement, list[PlaneBody | NotMeasured], list[LevelAssignment]],
-        plane: Plane,
+        plane: MeasuredPlane,
     ) -> dict[LeakKey, LeakFinding]:
         """Leaks suspected in one frame, by body and compartment."""
         owned, bodies, levels = found
@@ -324,7 +324,7 @@ def _numbered(found: ProjectionSegmentation, order: dict[int, int]) -> Projectio
     return replace(found, instance=table[found.instance])
 
 
-def _area(owned: ProjectedCement, bodies: list[PlaneBody | NotMeasured], plane: Plane) -> Measured:
+def _area(owned: ProjectedCement, bodies: list[PlaneBody | NotMeasured], plane: MeasuredPlane) -> Measured:
     """Area of all cement: mm2, or share of the mean area of the bodies followed."""
     whole = [body for body in bodies if not isinstance(body, NotMeasured)]
     if not whole:

@@ -32,7 +32,7 @@ from vertecast.measurement.ct.body.outline import find_bodies
 from vertecast.measurement.ct.cement.crop import metal_mask
 from vertecast.measurement.ct.cement.emboli import LOOKALIKES, find_emboli
 from vertecast.measurement.ct.cement.findings import measure_cement
-from vertecast.measurement.ct.cement.leakage import Source, find_leaks
+from vertecast.measurement.ct.cement.leakage import ImageSource, find_leaks
 from vertecast.measurement.ct.cement.map import CEMENT_HU, CementMap, CementSearch, DenseStructure, find_cement
 from vertecast.measurement.ct.cement.screws import without_screws
 from vertecast.measurement.ct.sacrum import fit_sacral_endplate
@@ -112,7 +112,7 @@ def measure_study(
             volume, found, segmentation, bodies, levels,
             body_volumes=[v.volume for v in vertebrae], series_instance_uid=series_instance_uid,
         )  # fmt: skip
-        source = Source(series_instance_uid=series_instance_uid, slice_sop_instance_uids=slice_sop_instance_uids)
+        source = ImageSource(series_instance_uid=series_instance_uid, slice_sop_instance_uids=slice_sop_instance_uids)
         leaks = find_leaks(found, segmentation, bodies, levels, cement, source)
         leaks += find_emboli(volume, found, segmentation, levels, cement, source, threshold_hu=cement_hu)
     hardware = _hardware(segmentation, metal, series_instance_uid)

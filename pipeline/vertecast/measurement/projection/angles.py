@@ -12,7 +12,7 @@ from vertecast.core.geometry import FloatArray
 from vertecast.core.images import View
 from vertecast.core.results import AngleFinding, Measured, NotMeasured, Quantity, VertebraFinding
 from vertecast.measurement.ct.angles import LORDOSIS, measure_angles
-from vertecast.measurement.projection.bodies import Plane, PlaneBody
+from vertecast.measurement.projection.bodies import MeasuredPlane, PlaneBody
 from vertecast.measurement.shared.comparison import Z95
 
 LARGEST_COBB: Final = "largest Cobb angle"
@@ -26,7 +26,7 @@ SACRAL_SD_SHARE: Final = 0.03
 def measure_projection_angles(
     findings: Sequence[VertebraFinding],
     bodies: Sequence[PlaneBody | NotMeasured],
-    plane: Plane,
+    plane: MeasuredPlane,
     *,
     view: View,
     sacral_endplate_px: FloatArray | None = None,
@@ -82,7 +82,7 @@ def _turned(angle_deg: float) -> float:
 def _lordosis(
     findings: Sequence[VertebraFinding],
     measured: Mapping[int, PlaneBody],
-    plane: Plane,
+    plane: MeasuredPlane,
     sacral_endplate_px: FloatArray | None,
 ) -> tuple[AngleFinding, ...]:
     """Superior endplate of L1 to the endplate of S1; lordosis is negative, as everywhere."""

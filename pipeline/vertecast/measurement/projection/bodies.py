@@ -44,7 +44,7 @@ CURVE_POINTS: Final = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plane:
+class MeasuredPlane:
     """The plane of a picture.
 
     Attributes:
@@ -79,18 +79,20 @@ class Plane:
         return Quantity(value=value, unit="mm2", interval95=(max(value - half_width, 0.0), value + half_width))
 
 
-def plane_of(spacing: ProjectionSpacing | None) -> Plane:
+def plane_of(spacing: ProjectionSpacing | None) -> MeasuredPlane:
     """The plane that a spacing makes. Without a usable one, pixels are taken as square and there are no mm."""
     sizes = (0.0, 0.0) if spacing is None else (spacing.column_mm, spacing.row_mm)
     if spacing is None or not all(np.isfinite(size) and size > 0 for size in sizes):
         found = "no size" if spacing is None else "no usable size"
-        return Plane(column=1.0, row=1.0, no_mm=NotMeasured(reason=f"the image gives {found} of a pixel: no mm"))
+        return MeasuredPlane(
+            column=1.0, row=1.0, no_mm=NotMeasured(reason=f"the image gives {found} of a pixel: no mm")
+        )
     reasons = {
         "detector": "the size of a pixel holds in the detector's plane, where the patient is magnified: no mm",
         "unknown": "the plane where the size of a pixel holds is unknown: no mm",
     }
     reason = reasons.get(spacing.plane)
-    return Plane(
+    return MeasuredPlane(
         column=spacing.column_mm, row=spacing.row_mm, no_mm=None if reason is None else NotMeasured(reason=reason)
     )  # fmt: skip
 
@@ -183,7 +185,7 @@ class PlaneBody:
 
 
 def plane_body(
-    points_px: FloatArray, sd_px: FloatArray, plane: Plane, refusal: NotMeasured | None = None
+    points_px: FloatArray, sd_px: FloatArray, plane: MeasuredPlane, refusal: NotMeasured | None = None
 ) -> PlaneBody | NotMeasured:
     """A body from its six points (6, 2) in pixels; a reason where they make none."""
     points = np.asarray(points_px, dtype=np.float64).reshape(2, 3, 2) * plane.scale
@@ -209,7 +211,7 @@ def plane_body(
 
 
 def fit_plane_bodies(
-    radiograph: Radiograph, segmentation: ProjectionSegmentation, plane: Plane
+    radiograph: Radiograph, segmentation: ProjectionSegmentation, plane: MeasuredPlane
 ) -> tuple[PlaneBody | NotMeasured, ...]:
     """Every body of an image, cranial first, with the reason why it is not measured where there is one."""
     bodies = []
@@ -237,7 +239,7 @@ def centers_px(segmentation: ProjectionSegmentation) -> FloatArray:
 
 
 def pixels_inside(
-    body: PlaneBody, plane: Plane, shape: tuple[int, int]
+    body: PlaneBody, plane: MeasuredPlane, shape: tuple[int, int]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Rows and columns of the pixels inside a body's outline, as far as they lie in the picture."""
     outline = body.outline() / plane.scale
@@ -261,7 +263,7 @@ def at_least(probability: npt.NDArray[np.float16], threshold: float) -> BoolImag
 
 
 def _refusal(
-    radiograph: Radiograph, segmentation: ProjectionSegmentation, n: int, body: PlaneBody, plane: Plane
+    radiograph: Radiograph, segmentation: ProjectionSegmentation, n: int, body: PlaneBody, plane: MeasuredPlane
 ) -> NotMeasured | None:
     """Why a body is found but not measured: cut, covered, or seen from an angle."""
     outline_px = body.outline() / plane.scale

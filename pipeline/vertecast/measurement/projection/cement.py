@@ -16,7 +16,7 @@ from vertecast.measurement.projection.bodies import (
     BODY_PROBABILITY,
     METAL_PROBABILITY,
     BoolImage,
-    Plane,
+    MeasuredPlane,
     PlaneBody,
     at_least,
     pixels_inside,
@@ -108,7 +108,7 @@ def cement_pixels(radiograph: Radiograph, segmentation: ProjectionSegmentation) 
 def body_outlines(
     bodies: Sequence[PlaneBody | NotMeasured],
     segmentation: ProjectionSegmentation | None,
-    plane: Plane,
+    plane: MeasuredPlane,
     shape: tuple[int, int],
 ) -> npt.NDArray[np.uint8]:
     """The body that every pixel lies in: polygon through the six points, and the network's pixels of the body."""
@@ -123,7 +123,7 @@ def body_outlines(
 
 
 def assign_cement(
-    cement: BoolImage, outlines: npt.NDArray[np.uint8], bodies: Sequence[PlaneBody | NotMeasured], plane: Plane
+    cement: BoolImage, outlines: npt.NDArray[np.uint8], bodies: Sequence[PlaneBody | NotMeasured], plane: MeasuredPlane
 ) -> ProjectedCement:
     """Give every pixel of cement to a treated body: where it lies, else the nearest one that its piece touches."""
     owner = np.zeros(cement.shape, dtype=np.uint8)
@@ -195,7 +195,7 @@ def measure_projection_cement(
     found: ProjectedCement,
     bodies: Sequence[PlaneBody | NotMeasured],
     levels: Sequence[LevelAssignment],
-    plane: Plane,
+    plane: MeasuredPlane,
     *,
     view: View,
     series_instance_uid: str,
@@ -232,7 +232,7 @@ def measure_projection_cement(
     return tuple(findings)
 
 
-def area_of(mask: BoolImage, plane: Plane) -> Measured:
+def area_of(mask: BoolImage, plane: MeasuredPlane) -> Measured:
     """Area of a mask in mm2, where mm hold."""
     count, error = int(np.count_nonzero(mask)), EDGE_ERROR_PX * edge_px(mask)
     return plane.area(count * plane.pixel_area, error * plane.pixel_area)
@@ -306,7 +306,7 @@ def _nearest(
 
 
 def _in_body(
-    points_px: npt.NDArray[np.intp], body: PlaneBody | NotMeasured, plane: Plane, view: View
+    points_px: npt.NDArray[np.intp], body: PlaneBody | NotMeasured, plane: MeasuredPlane, view: View
 ) -> tuple[Literal["none", "superior", "inferior", "both"] | NotMeasured, bool | NotMeasured]:
     """Contact of the cement inside a body with its endplates, and whether it crosses the midline (AP alone)."""
     if isinstance(body, NotMeasured):

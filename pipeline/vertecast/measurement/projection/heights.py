@@ -24,7 +24,7 @@ from vertecast.core.results import (
     VertebraFinding,
 )
 from vertecast.measurement.ct.body.endplates import CUT
-from vertecast.measurement.projection.bodies import Plane, PlaneBody
+from vertecast.measurement.projection.bodies import MeasuredPlane, PlaneBody
 from vertecast.measurement.shared.comparison import PLACES, Z95, Comparison, Heights, compare, sound_bodies
 
 AP_PLACES: Final[tuple[Place, ...]] = ("left", "middle", "right")
@@ -57,7 +57,7 @@ def measure_projection_vertebrae(
     radiograph: Radiograph,
     bodies: Sequence[PlaneBody | NotMeasured],
     levels: Sequence[LevelAssignment],
-    plane: Plane,
+    plane: MeasuredPlane,
     *,
     view: View,
     series_instance_uid: str,
@@ -99,7 +99,7 @@ def measure_projection_vertebrae(
     return tuple(findings)
 
 
-def six_points_px(body: PlaneBody, plane: Plane, places: Sequence[Place]) -> SixPointsPx:
+def six_points_px(body: PlaneBody, plane: MeasuredPlane, places: Sequence[Place]) -> SixPointsPx:
     """The six points of a body in pixels."""
     points = body.points / plane.scale
     return {
@@ -114,7 +114,7 @@ def wedge_angle_deg(body: PlaneBody) -> Quantity:
     return Quantity(value=value, unit="deg", interval95=(value - error, value + error))
 
 
-def has_double_contour(radiograph: Radiograph, body: PlaneBody, plane: Plane) -> bool:
+def has_double_contour(radiograph: Radiograph, body: PlaneBody, plane: MeasuredPlane) -> bool:
     """True where an endplate shows two ridges: the near and the far rim of a body seen from an angle.
 
     The picture is averaged along the middle of the endplate, so that only what runs along it stays.
@@ -154,7 +154,7 @@ def _heights(body: PlaneBody | NotMeasured) -> Heights | NotMeasured:
     )
 
 
-def _trust(radiograph: Radiograph, body: PlaneBody, plane: Plane) -> float:
+def _trust(radiograph: Radiograph, body: PlaneBody, plane: MeasuredPlane) -> float:
     """How far rotation, blur of the points and unknown magnification lower the confidence; they move no number."""
     blur = max(float(body.sd.mean()) / body.depth - SHARP_POINT_SHARE, 0.0)
     trust = float(np.exp(-blur / SHARP_POINT_SHARE))
@@ -163,7 +163,7 @@ def _trust(radiograph: Radiograph, body: PlaneBody, plane: Plane) -> float:
     return trust if plane.no_mm is None else trust * MAGNIFIED_CONFIDENCE
 
 
-def _lengths(body: PlaneBody, plane: Plane, places: Sequence[Place]) -> dict[Place, Measured]:
+def _lengths(body: PlaneBody, plane: MeasuredPlane, places: Sequence[Place]) -> dict[Place, Measured]:
     return {
         place: plane.length(float(value), float(sd))
         for place, value, sd in zip(places, body.heights, body.height_sd, strict=True)

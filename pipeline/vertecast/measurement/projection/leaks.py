@@ -13,7 +13,7 @@ from vertecast.core.anatomy import Compartment
 from vertecast.core.geometry import FloatArray
 from vertecast.core.images import View
 from vertecast.core.results import CementFinding, Evidence, LeakFinding, LevelAssignment, Measured, NotMeasured
-from vertecast.measurement.projection.bodies import BoolImage, Plane, PlaneBody
+from vertecast.measurement.projection.bodies import BoolImage, MeasuredPlane, PlaneBody
 from vertecast.measurement.projection.cement import ProjectedCement, area_of, share_of
 from vertecast.measurement.projection.heights import NO_VOLUME, pixel
 
@@ -53,7 +53,7 @@ def find_projection_leaks(
     bodies: Sequence[PlaneBody | NotMeasured],
     levels: Sequence[LevelAssignment],
     cement: Sequence[CementFinding],
-    plane: Plane,
+    plane: MeasuredPlane,
     *,
     view: View,
     series_instance_uid: str,
@@ -106,7 +106,7 @@ def find_projection_leaks(
 
 
 def leak_masks(
-    found: ProjectedCement, n: int, body: PlaneBody, plane: Plane, view: View
+    found: ProjectedCement, n: int, body: PlaneBody, plane: MeasuredPlane, view: View
 ) -> list[tuple[Compartment, BoolImage, float]]:
     """Leaked cement of body ``n`` by compartment, largest first: its pixels, and their reach from the outline."""
     own = (found.owner == n) & (found.outline != n)
@@ -166,7 +166,7 @@ def _box(*masks: BoolImage) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _farthest(distance: float, plane: Plane) -> Measured:
+def _farthest(distance: float, plane: MeasuredPlane) -> Measured:
     return plane.length(distance, 0.5 * float(np.sqrt(plane.pixel_area)))
 
 

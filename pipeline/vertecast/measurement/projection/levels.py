@@ -10,7 +10,7 @@ import numpy.typing as npt
 from vertecast.core.geometry import FloatArray
 from vertecast.core.images import ProjectionSegmentation
 from vertecast.core.results import LevelAssignment
-from vertecast.measurement.projection.bodies import Plane, centers_px
+from vertecast.measurement.projection.bodies import MeasuredPlane, centers_px
 from vertecast.measurement.shared.counting import (
     SACRUM_GAP_PITCH,
     THIRTEEN_RIBS,
@@ -36,7 +36,7 @@ PITCH_HEIGHTS: Final = 1.35
 
 
 def assign_projection_levels(
-    segmentation: ProjectionSegmentation, plane: Plane, *, lowest: str | None = None, highest: str | None = None
+    segmentation: ProjectionSegmentation, plane: MeasuredPlane, *, lowest: str | None = None, highest: str | None = None
 ) -> tuple[LevelAssignment, ...]:
     """Name every body.
 
@@ -74,7 +74,7 @@ def assign_projection_levels(
     return tuple(unknown_level(n) for n in range(len(slots))) if count is None else named(slots, count)
 
 
-def _missed_above_sacrum(segmentation: ProjectionSegmentation, centers: FloatArray, plane: Plane) -> int | None:
+def _missed_above_sacrum(segmentation: ProjectionSegmentation, centers: FloatArray, plane: MeasuredPlane) -> int | None:
     """Number of bodies (0 or 1) missed between the lowest one and the sacrum; None without a sacrum below it."""
     top = _top_of_sacrum(segmentation, centers[-1], plane)
     if top is None:
@@ -92,7 +92,7 @@ def _missed_above_sacrum(segmentation: ProjectionSegmentation, centers: FloatArr
     return max(missed, 0) if missed <= 1 else None
 
 
-def _top_of_sacrum(segmentation: ProjectionSegmentation, lowest: FloatArray, plane: Plane) -> FloatArray | None:
+def _top_of_sacrum(segmentation: ProjectionSegmentation, lowest: FloatArray, plane: MeasuredPlane) -> FloatArray | None:
     """(2,) middle of the endplate of S1, or the sacrum's nearest pixel to the lowest body; None without a sacrum."""
     if segmentation.sacral_endplate_px is not None and np.isfinite(segmentation.sacral_endplate_px).all():
         return np.asarray(segmentation.sacral_endplate_px.mean(axis=0) * plane.scale)

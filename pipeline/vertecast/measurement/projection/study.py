@@ -25,7 +25,7 @@ from vertecast.measurement.pieces import projection_pieces
 from vertecast.measurement.projection.angles import measure_projection_angles
 from vertecast.measurement.projection.bodies import (
     METAL_PROBABILITY,
-    Plane,
+    MeasuredPlane,
     at_least,
     centers_px,
     fit_plane_bodies,
@@ -229,7 +229,7 @@ def _nothing(radiograph: Radiograph, series_instance_uid: str, modality: Modalit
     )  # fmt: skip
 
 
-def _limits(view: View, modality: Modality, levels: Sequence[LevelAssignment], plane: Plane) -> Iterator[str]:
+def _limits(view: View, modality: Modality, levels: Sequence[LevelAssignment], plane: MeasuredPlane) -> Iterator[str]:
     """What the reader must know before trusting the numbers of this image."""
     yield MISSED[modality]
     yield CANAL_MISSED
@@ -261,7 +261,10 @@ def _warnings(
 
 
 def _hardware(
-    segmentation: ProjectionSegmentation, outlines: npt.NDArray[np.uint8], plane: Plane, series_instance_uid: str
+    segmentation: ProjectionSegmentation,
+    outlines: npt.NDArray[np.uint8],
+    plane: MeasuredPlane,
+    series_instance_uid: str,
 ) -> tuple[HardwareFinding, ...]:
     """Every connected piece of metal, from the top of the picture."""
     metal = at_least(segmentation.metal_probability, METAL_PROBABILITY)

@@ -46,7 +46,7 @@ class PicturePoint(_Coordinates):
         return items.pixel_item(self.concept, value, *context.image())
 
 
-class MeasuredImage(Single):
+class ImageShape(Single):
     """The image, and its frame, that was measured."""
 
     def item(self, value: Any, context: Context) -> ContentItem:

@@ -29,7 +29,7 @@ from vertecast.report.dicom.group_shapes import Groups, Growth, Inline, Sections
 from vertecast.report.dicom.point_shapes import (
     EndplatePoints,
     EvidenceImage,
-    MeasuredImage,
+    ImageShape,
     PatientPoint,
     PicturePoint,
 )
@@ -51,7 +51,7 @@ from vertecast.report.dicom.shapes import (
 _SERIES_UID: Final = Uid(codes.SERIES_UID)
 _SITE: Final = Choice(codes.FINDING_SITE, codes.LEVELS, items.MODIFIER)
 _CONFIDENCE: Final = Plain(codes.CONFIDENCE, float)
-_IMAGE: Final = MeasuredImage(codes.SOURCE_IMAGE)
+_IMAGE: Final = ImageShape(codes.SOURCE_IMAGE)
 _GRADE: Final = Choice(codes.GRADE, codes.GRADES)
 
 REFERENCE: Final = Record(

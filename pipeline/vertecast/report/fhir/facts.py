@@ -14,7 +14,7 @@ from vertecast.core.results import NotMeasured, Quantity
 from vertecast.report.dicom import codes
 from vertecast.report.dicom.codes import Concept
 from vertecast.report.dicom.group_shapes import Inline
-from vertecast.report.dicom.point_shapes import EvidenceImage, MeasuredImage
+from vertecast.report.dicom.point_shapes import EvidenceImage, ImageShape
 from vertecast.report.dicom.shapes import ByName, ByPlace, Choice, Many, Number, Plain, Rows, Several, Shape, Text
 
 
@@ -91,7 +91,7 @@ def _facts(shape: Shape, value: Any) -> Iterator[Fact]:
         case Plain():
             is_count = shape.kind is int and shape.unit == "1"
             yield Fact(shape.concept, int(value) if is_count else Quantity(value=value, unit=shape.unit))
-        case MeasuredImage():
+        case ImageShape():
             yield Fact(shape.concept, value.sop_instance_uid)
         case Text() | EvidenceImage():
             yield Fact(shape.concept, value)

@@ -42,7 +42,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class CourseLine:
     """The heights at one place: a path per run of studies that have one; where its name stands."""
 
     place: str
@@ -81,7 +81,7 @@ class CoursePanel:
     studies: tuple[Tick, ...]
     phases: tuple[Tick, ...]
     values: tuple[Tick, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[CourseLine, ...]
     bars: tuple[Bar, ...]
 
 
@@ -129,7 +129,7 @@ def plot_course(report: StudyReport) -> tuple[CoursePanel, ...]:
 
 def _lines(
     course: Sequence[TimelineLevel | None], across: Sequence[float], up: Callable[[float], float]
-) -> Iterator[Line]:
+) -> Iterator[CourseLine]:
     for place in PLACES:
         paths: list[str] = []
         points: list[Point] = []
@@ -147,10 +147,10 @@ def _lines(
                 paths.append(f"M{x:g},{points[-1].y:g}")
             is_going = True
         if points:
-            yield Line(place=place, paths=tuple(paths), points=tuple(points), name_at=points[-1].y)
+            yield CourseLine(place=place, paths=tuple(paths), points=tuple(points), name_at=points[-1].y)
 
 
-def _with_names_apart(lines: Sequence[Line]) -> tuple[Line, ...]:
+def _with_names_apart(lines: Sequence[CourseLine]) -> tuple[CourseLine, ...]:
     """The lines with their names moved down until none covers another."""
     names: dict[str, float] = {}
     last = float("-inf")

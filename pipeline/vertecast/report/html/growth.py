@@ -33,7 +33,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class GrowthMark:
     """A frame that matters: "cement" or "leak", where it stands, its text and the side that the text runs to."""
 
     kind: str
@@ -64,7 +64,7 @@ class GrowthPlot:
     frames: tuple[Tick, ...]
     seconds: tuple[Tick, ...]
     values: tuple[Tick, ...]
-    marks: tuple[Mark, ...]
+    marks: tuple[GrowthMark, ...]
 
 
 def plot_growth(cine: CineFinding) -> GrowthPlot | None:
@@ -186,7 +186,7 @@ def _second_ticks(cine: CineFinding, first: int, last: int) -> Sequence[tuple[fl
     return [(1 + n * step * rate, f"{n * step:g}") for n in numbers]
 
 
-def _marks(cine: CineFinding, across: Callable[[float], float]) -> Iterator[Mark]:
+def _marks(cine: CineFinding, across: Callable[[float], float]) -> Iterator[GrowthMark]:
     named = (
         ("cement", "first cement", cine.first_cement_frame),
         ("leak", "first suspected leak", cine.first_suspected_leak_frame),
@@ -195,4 +195,4 @@ def _marks(cine: CineFinding, across: Callable[[float], float]) -> Iterator[Mark
         if not isinstance(frame, NotMeasured):
             at = across(frame)
             anchor = "start" if at < (LEFT + RIGHT) / 2 else "end"
-            yield Mark(kind=kind, at=at, text=f"{name}: {frame_text(cine, frame)}", anchor=anchor)
+            yield GrowthMark(kind=kind, at=at, text=f"{name}: {frame_text(cine, frame)}", anchor=anchor)

@@ -37,7 +37,7 @@ Range: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class ProfileMark:
     """A measured height.
 
     Attributes:
@@ -71,7 +71,7 @@ class Column:
     middle: float
     ticks: tuple[Tick, ...]
     ranges: tuple[tuple[float, float, float], ...]
-    marks: tuple[Mark, ...]
+    marks: tuple[ProfileMark, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +173,7 @@ def _column(
             low, high = (scale.at(number, end) for end in height.interval95 or (height.value,) * 2)
             is_low = _is_below(height, span)
             x = scale.at(number, height.value)
-            marks.append(Mark(x=x, y=row.y, low=low, high=high, is_low=is_low, is_fractured=row.is_fractured))
+            marks.append(ProfileMark(x=x, y=row.y, low=low, high=high, is_low=is_low, is_fractured=row.is_fractured))
     last = scale.low + COLUMN / scale.per_mm
     values = [scale.low + n * _STEP_MM for n in range(round((last - scale.low) / _STEP_MM) + 1)]
     return Column(

@@ -19,7 +19,7 @@ from vertecast.core import geometry
 from vertecast.core.anatomy import CRANIAL_TO_CAUDAL, Structure
 from vertecast.core.errors import UnsupportedError
 from vertecast.core.images import Mask, Segmentation, Volume
-from vertecast.segmentation.label_map.body_cut import Canal, find_canal, find_posterior_wall, spine_directions
+from vertecast.segmentation.label_map.body_cut import CanalCentres, find_canal, find_posterior_wall, spine_directions
 from vertecast.segmentation.label_map.schemes import LabelScheme
 
 HEIGHT_SD_MM: Final = 0.5
@@ -297,7 +297,7 @@ def _check_order(levels: list[str]) -> None:
             )
 
 
-def _body(one: _Vertebra, canal: Canal | None, points: geometry.FloatArray) -> Share:
+def _body(one: _Vertebra, canal: CanalCentres | None, points: geometry.FloatArray) -> Share:
     """The body of a whole vertebra: its own label's, or what lies before the canal; nothing where no canal shows."""
     if one.body is not None:
         return one.body
@@ -316,7 +316,7 @@ def _points(box: Box, grid: geometry.FloatArray) -> geometry.FloatArray:
 
 
 def _draw_canal(
-    structure: npt.NDArray[np.uint8], canal: Canal, points: geometry.FloatArray, vertebra: geometry.FloatArray
+    structure: npt.NDArray[np.uint8], canal: CanalCentres, points: geometry.FloatArray, vertebra: geometry.FloatArray
 ) -> None:
     """Mark the hole over the height of the vertebra."""
     up = canal.lps_from_local[:3, 2]

@@ -49,7 +49,7 @@ WALL_SCATTER_MM: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Canal:
+class CanalCentres:
     """The canal where it passes one vertebra.
 
     Attributes:
@@ -71,7 +71,7 @@ class Canal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PosteriorWall:
+class WallBeforeCanal:
     """The plane of a posterior wall: a point in it, and the unit normal that points to the canal (LPS mm)."""
 
     point_lps_mm: FloatArray
@@ -90,7 +90,7 @@ def spine_directions(centers_lps_mm: FloatArray) -> FloatArray:
     return np.asarray(up / np.linalg.norm(up, axis=1, keepdims=True))
 
 
-def find_canal(points_lps_mm: FloatArray, up_lps: FloatArray) -> Canal | None:
+def find_canal(points_lps_mm: FloatArray, up_lps: FloatArray) -> CanalCentres | None:
     """The hole of a vertebra seen along the spine.
 
     Args:
@@ -120,7 +120,7 @@ def find_canal(points_lps_mm: FloatArray, up_lps: FloatArray) -> Canal | None:
     level_mm = float(np.median(points_lps_mm @ up_lps))
     origin = rotation @ np.array([*(first + middle), level_mm])
     picture_origin = rotation @ np.array([*first, level_mm])
-    return Canal(
+    return CanalCentres(
         lps_from_local=geometry.affine(np.stack([np.cross(posterior, up_lps), posterior, up_lps], axis=1), origin),
         hole=hole,
         lps_from_picture=geometry.affine(rotation, picture_origin),
@@ -137,7 +137,7 @@ def _body_middle(thickness_mm: FloatArray, canal: FloatArray) -> FloatArray:
     return np.array([(weight * i).sum(), (weight * j).sum()]) / max(float(weight.sum()), 1e-9)
 
 
-def find_posterior_wall(points_lps_mm: FloatArray, canal: Canal) -> PosteriorWall | None:
+def find_posterior_wall(points_lps_mm: FloatArray, canal: CanalCentres) -> WallBeforeCanal | None:
     """A plane at the rims of what the way from the middle of the canal to the front meets first, between the pedicles.
 
     Args:
@@ -168,7 +168,7 @@ def find_posterior_wall(points_lps_mm: FloatArray, canal: Canal) -> PosteriorWal
     middle = float(np.mean(z))
     offset = float(np.quantile(y - lean * (z - middle), WALL_QUANTILE))
     frame = canal.lps_from_local
-    return PosteriorWall(
+    return WallBeforeCanal(
         point_lps_mm=geometry.apply(frame, [0.0, offset, middle]),
         normal_lps=frame[:3, :3] @ geometry.unit([0.0, 1.0, -lean]),
     )

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from vertecast.core.geometry import FloatArray
-from vertecast.segmentation.projection.votes import Body
+from vertecast.segmentation.projection.votes import VotedBody
 
 LARGEST_STEP: Final = 1.9
 """Centres of neighbours lie at most this many body depths apart: a healthy disc, or one body missed between."""
@@ -22,7 +22,7 @@ LARGEST_TURN_DEG: Final = 50.0
 LARGEST_SIZE_RATIO: Final = 1.6
 
 
-def column_of(bodies: Sequence[Body]) -> list[Body]:
+def column_of(bodies: Sequence[VotedBody]) -> list[VotedBody]:
     """The bodies of the likeliest column, in their order.
 
     Neighbours follow each other along their own axes, at a plausible distance, and are about equally large. Of all
@@ -40,7 +40,7 @@ def column_of(bodies: Sequence[Body]) -> list[Body]:
     return [body for body, n in zip(bodies, chain, strict=True) if n == weight.argmax()]
 
 
-def _are_neighbours(a: Body, b: Body) -> bool:
+def _are_neighbours(a: VotedBody, b: VotedBody) -> bool:
     if a is b:
         return False
     depth = (a.depth_px + b.depth_px) / 2
@@ -56,7 +56,7 @@ def _are_neighbours(a: Body, b: Body) -> bool:
     return along <= LARGEST_STEP * depth and across <= LARGEST_SIDESTEP * max(along, 0.5 * depth)
 
 
-def _down(body: Body) -> FloatArray:
+def _down(body: VotedBody) -> FloatArray:
     """Unit normal (2,) of the mean endplate, from the first endplate to the second one."""
     along = (body.points_px[[2, 5]] - body.points_px[[0, 3]]).sum(axis=0)
     normal = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), 1e-9)

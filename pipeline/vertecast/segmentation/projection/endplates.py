@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vertecast.core.geometry import FloatArray
-from vertecast.segmentation.projection.votes import Body
+from vertecast.segmentation.projection.votes import VotedBody
 
 EDGE_PROBABILITY: Final = 0.5
 """The edge lies where the probability of a body passes this value."""
@@ -47,7 +47,7 @@ AGREEMENT_SHARE: Final = 0.05
 """Where votes and edge agree to this share of the depth (1 SD), the votes keep half of the say; where not, none."""
 
 
-def onto_edges(bodies: list[Body], probability: npt.NDArray[np.float32]) -> list[Body]:
+def onto_edges(bodies: list[VotedBody], probability: npt.NDArray[np.float32]) -> list[VotedBody]:
     """Move the corners of bodies onto the edges of their masks.
 
     Args:
@@ -63,7 +63,7 @@ def onto_edges(bodies: list[Body], probability: npt.NDArray[np.float32]) -> list
     ]
 
 
-def _moved(body: Body, probability: npt.NDArray[np.float32], own: npt.NDArray[np.bool_]) -> FloatArray:
+def _moved(body: VotedBody, probability: npt.NDArray[np.float32], own: npt.NDArray[np.bool_]) -> FloatArray:
     """The six points (6, 2) of a body; ``probability`` is zero at other bodies."""
     points = body.points_px.reshape(2, 3, 2)
     chords = points[:, 2] - points[:, 0]

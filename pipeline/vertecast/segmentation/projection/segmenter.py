@@ -15,7 +15,7 @@ from vertecast.core.images import ProjectionSegmentation, Radiograph, View
 from vertecast.segmentation.projection.bundle import XrayBundle
 from vertecast.segmentation.projection.column import column_of
 from vertecast.segmentation.projection.endplates import onto_edges
-from vertecast.segmentation.projection.votes import Body, find_bodies, sacral_endplate
+from vertecast.segmentation.projection.votes import VotedBody, find_bodies, sacral_endplate
 from vertecast.segmentation.runtimes.device import on_device, torch_device
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class XraySegmenter:
 
     def _look(
         self, radiograph: Radiograph, scale: tuple[float, float], *, mirrored: bool = True
-    ) -> tuple[_Seen, list[Body]]:
+    ) -> tuple[_Seen, list[VotedBody]]:
         """Run the network on a picture scaled by (rows, columns), and on its mirror image, and read the bodies."""
         shape = tuple(max(round(n * s), 32) for n, s in zip(radiograph.shape, scale, strict=True))
         image = _resized(radiograph.intensity, shape)
@@ -159,7 +159,7 @@ class XraySegmenter:
         )
 
     def _result(
-        self, radiograph: Radiograph, seen: _Seen, bodies: list[Body], scale: npt.NDArray[np.float64]
+        self, radiograph: Radiograph, seen: _Seen, bodies: list[VotedBody], scale: npt.NDArray[np.float64]
     ) -> ProjectionSegmentation:
         """Carry what was found in the working picture onto the pixels of the radiograph."""
         shape = radiograph.shape

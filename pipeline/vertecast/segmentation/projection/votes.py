@@ -37,7 +37,7 @@ LEAST_SACRUM_PIXELS: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Body:
+class VotedBody:
     """One vertebral body in the working picture.
 
     Attributes:
@@ -62,7 +62,7 @@ class Body:
         return float(np.linalg.norm(self.points_px[[2, 5]] - self.points_px[[0, 3]], axis=1).mean())
 
 
-def find_bodies(body: Array, ribs: Array, offset_px: Array, valid: npt.NDArray[np.bool_]) -> list[Body]:
+def find_bodies(body: Array, ribs: Array, offset_px: Array, valid: npt.NDArray[np.bool_]) -> list[VotedBody]:
     """Gather the pixels of each body and read its points, from the top of the picture.
 
     Args:
@@ -99,7 +99,7 @@ def find_bodies(body: Array, ribs: Array, offset_px: Array, valid: npt.NDArray[n
             continue
         doubt = float(np.mean(spread)) / max(depth, 1.0)
         found.append(
-            Body(
+            VotedBody(
                 points_px=middle,
                 sd_px=SD_PER_SPREAD * spread,
                 pixels=pixels,
@@ -162,7 +162,7 @@ def _touches_border(
     return bool(edge[pixels].sum() > 0.02 * len(pixels[0]))
 
 
-def _from_the_top(bodies: list[Body]) -> list[Body]:
+def _from_the_top(bodies: list[VotedBody]) -> list[VotedBody]:
     """Sort along the direction from the first to the second endplates."""
     if not bodies:
         return []

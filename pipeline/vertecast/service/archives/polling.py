@@ -21,7 +21,7 @@ _SEEN: Final = "seen"
 _log = logging.getLogger(__name__)
 
 
-class Source(Protocol):
+class PolledArchive(Protocol):
     """An archive that hands out studies."""
 
     def instances(self, study: str) -> list[Instance]:
@@ -31,7 +31,7 @@ class Source(Protocol):
         """The file of an object, part by part. Raises `ArchiveError`."""
 
 
-def fetch_next(name: str, source: Source, queue: StudyQueue, inbox: Inbox) -> bool:
+def fetch_next(name: str, source: PolledArchive, queue: StudyQueue, inbox: Inbox) -> bool:
     """Fetch the next study that is asked for from an archive.
 
     Only objects that are not here yet are transferred, so that what was cut off goes on where it stopped.

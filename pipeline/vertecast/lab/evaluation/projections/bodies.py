@@ -12,9 +12,9 @@ from vertecast.core.results import NotMeasured, Place, Quantity
 from vertecast.lab.evaluation import agreement
 from vertecast.lab.evaluation.datasets import PLACES
 from vertecast.lab.evaluation.projections.films import CORNERS_OF_SIX
-from vertecast.lab.evaluation.projections.found import FoundBody
+from vertecast.lab.evaluation.projections.found import FoundFilmBody
 from vertecast.lab.evaluation.projections.score import Images, ProjectionScore, Rows, RowsOf, once
-from vertecast.lab.evaluation.projections.truth import TrueBody
+from vertecast.lab.evaluation.projections.truth import TrueFilmBody
 
 Ratio: TypeAlias = Literal["wedge", "biconcave"]
 Pairs: TypeAlias = Iterable[tuple[float, Quantity]]
@@ -29,7 +29,7 @@ def percentile_90(rows: FloatArray) -> float:
     return float(np.percentile(rows[:, 0], 90)) if len(rows) else float("nan")
 
 
-def sagittal(images: Images) -> Iterable[tuple[TrueBody, FoundBody]]:
+def sagittal(images: Images) -> Iterable[tuple[TrueFilmBody, FoundFilmBody]]:
     """Complete bodies that were found on lateral views: the ones that have anterior and posterior heights."""
     return (pair for image in images if image.truth.view == "lateral" for pair in image.measured)
 

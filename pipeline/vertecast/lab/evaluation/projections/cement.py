@@ -10,7 +10,7 @@ from typing import Final
 
 from vertecast.lab.evaluation import agreement
 from vertecast.lab.evaluation.projections.score import Images, ProjectionScore, Rows, RowsOf, once
-from vertecast.lab.evaluation.projections.scoring import SCORED_LEAK_ML, SHOWN_SHARE, BodyScore, LeakScore
+from vertecast.lab.evaluation.projections.scoring import SCORED_LEAK_ML, SHOWN_SHARE, FilmBodyScore, FilmLeakScore
 
 
 def _dice(images: Images) -> Rows:
@@ -31,9 +31,9 @@ def _untreated_right(images: Images) -> Rows:
             yield (float(not body.found.treated),)
 
 
-def shown_leaks(images: Images) -> list[list[LeakScore]]:
+def shown_leaks(images: Images) -> list[list[FilmLeakScore]]:
     """The leaks that show in one of a study's images at least, each in all images where its body is complete."""
-    leaks: dict[tuple[str, str], list[LeakScore]] = {}
+    leaks: dict[tuple[str, str], list[FilmLeakScore]] = {}
     for leak in (leak for image in images for body in image.treated for leak in body.leaks):
         leaks.setdefault((leak.level, leak.truth.compartment), []).append(leak)
     return [views for views in leaks.values() if any(leak.shows for leak in views)]
@@ -49,11 +49,11 @@ def _compartments_right(images: Images) -> Rows:
             yield (float(any(leak.found == leak.truth.compartment for leak in views)),)
 
 
-def _quiet(counts: Callable[[LeakScore], bool]) -> RowsOf:
+def _quiet(counts: Callable[[FilmLeakScore], bool]) -> RowsOf:
     """A row for each treated body that was found and has no leak that counts: 1 where none was suspected at it."""
 
     def rows(images: Images) -> Rows:
-        levels: dict[str, list[BodyScore]] = {}
+        levels: dict[str, list[FilmBodyScore]] = {}
         for body in (body for image in images for body in image.treated):
             levels.setdefault(body.truth.level, []).append(body)
         for views in levels.values():

@@ -41,7 +41,7 @@ Reported: TypeAlias = Annotated[Value | NotMeasured, BeforeValidator(_as_reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundBody:
+class FoundFilmBody:
     """One body as it was measured; the points are None for one of a CT."""
 
     series_instance_uid: str
@@ -63,7 +63,7 @@ class FoundEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundLeak:
+class FoundFilmLeak:
     """One leak that was suspected."""
 
     level: str
@@ -96,8 +96,8 @@ class _Report:
 
     study: Mapping[str, str]
     series: tuple[FoundSeries, ...]
-    vertebrae: tuple[FoundBody, ...]
-    leaks: tuple[FoundLeak, ...]
+    vertebrae: tuple[FoundFilmBody, ...]
+    leaks: tuple[FoundFilmLeak, ...]
     cine: FoundCine | None = None
     further_cines: tuple[FoundCine, ...] = ()
 
@@ -130,15 +130,15 @@ class FoundImage:
 
     view: View | None = None
     reason: str = ""
-    bodies: tuple[FoundBody, ...] = ()
-    leaks: tuple[FoundLeak, ...] = ()
+    bodies: tuple[FoundFilmBody, ...] = ()
+    leaks: tuple[FoundFilmLeak, ...] = ()
     cine: FoundCine | None = None
     frame_number: int = 1
     labels: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundStudy:
+class FoundFilmStudy:
     """What was found in one study, by series; no series, and a reason, where it has no report."""
 
     images: Mapping[str, FoundImage] = field(default_factory=dict)
@@ -149,24 +149,24 @@ class FoundStudy:
         return self.images.get(series_instance_uid) or FoundImage(reason=self.reason or NO_SERIES)
 
 
-def read_projection_findings(directory: Path) -> dict[str, FoundStudy]:
+def read_projection_findings(directory: Path) -> dict[str, FoundFilmStudy]:
     """Read every report below a folder, and from ``run.json`` why other studies have none, by StudyInstanceUID.
 
     Raises:
         UnreadableError: A report is damaged, or two reports are of one study.
     """
-    studies: dict[str, FoundStudy] = {}
+    studies: dict[str, FoundFilmStudy] = {}
     for path in sorted(directory.rglob(REPORT_NAME)):
         report: _Report = typed(path, _Report, read_json(path))
         uid = report.study.get("study_instance_uid", "")
         if uid in studies:
             raise UnreadableError(f"{path}: a second report of the same study; evaluate one run at a time")
-        studies[uid] = FoundStudy(images=_images(report, path.parent))
+        studies[uid] = FoundFilmStudy(images=_images(report, path.parent))
     for path in sorted(directory.rglob(RUN_NAME)):
         run: _Run = typed(path, _Run, read_json(path))
         for study in run.studies:
             if study.status != "analyzed":
-                studies.setdefault(study.study_instance_uid, FoundStudy(reason=study.reason))
+                studies.setdefault(study.study_instance_uid, FoundFilmStudy(reason=study.reason))
     return studies
 
 

@@ -14,7 +14,7 @@ from vertecast.lab.evaluation.datasets import PLACES
 from vertecast.lab.evaluation.projections.bodies import BODY_SCORES, RATIO_PLACES, Ratio, sagittal
 from vertecast.lab.evaluation.projections.cement import CEMENT_SCORES, shown_leaks
 from vertecast.lab.evaluation.projections.cines import CINE_SCORES
-from vertecast.lab.evaluation.projections.found import FoundBody
+from vertecast.lab.evaluation.projections.found import FoundFilmBody
 from vertecast.lab.evaluation.projections.score import Images
 from vertecast.lab.evaluation.projections.scoring import ImageScore
 from vertecast.lab.evaluation.studies.counts import confuse_grades, count_abstentions
@@ -27,15 +27,15 @@ MISSED: Final = "missed"
 """Stands for the compartment of a leak that was not suspected."""
 
 
-def _height(place: Place) -> Callable[[FoundBody], object]:
+def _height(place: Place) -> Callable[[FoundFilmBody], object]:
     return lambda body: body.heights.get(place)
 
 
-def _ratio(name: Ratio) -> Callable[[FoundBody], object]:
+def _ratio(name: Ratio) -> Callable[[FoundFilmBody], object]:
     return lambda body: body.ratios[name]
 
 
-_QUANTITIES: Final[Mapping[str, Callable[[FoundBody], object]]] = {
+_QUANTITIES: Final[Mapping[str, Callable[[FoundFilmBody], object]]] = {
     **{f"{place} height in mm": _height(place) for place in PLACES},
     **{f"{place} / posterior height": _ratio(name) for name, place in RATIO_PLACES.items()},
     "wedge angle": lambda body: body.wedge_angle,

@@ -14,13 +14,19 @@ from vertecast.core.geometry import FloatArray
 from vertecast.core.results import NotMeasured
 from vertecast.lab.evaluation.metrics import match_distances
 from vertecast.lab.evaluation.projections.films import CORNERS_OF_SIX, REACH_SHARE
-from vertecast.lab.evaluation.projections.found import NO_REPORT, FoundBody, FoundImage, FoundStudy, six_points_px
+from vertecast.lab.evaluation.projections.found import (
+    NO_REPORT,
+    FoundFilmBody,
+    FoundFilmStudy,
+    FoundImage,
+    six_points_px,
+)
 from vertecast.lab.evaluation.projections.truth import (
-    TrueBody,
     TrueCement,
+    TrueFilmBody,
+    TrueFilmLeak,
+    TrueFilmStudy,
     TrueImage,
-    TrueLeak,
-    TrueStudy,
     read_film_labels,
 )
 
@@ -34,11 +40,11 @@ CEMENT_NUMBERS: Final = (1, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeakScore:
+class FilmLeakScore:
     """All leaks of one body into one compartment, in one view; ``found`` is the compartment suspected for it."""
 
     level: str
-    truth: TrueLeak
+    truth: TrueFilmLeak
     found: str | None
 
     @property
@@ -49,7 +55,7 @@ class LeakScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BodyScore:
+class FilmBodyScore:
     """One true body of one image.
 
     Attributes:
@@ -60,11 +66,11 @@ class BodyScore:
         false_leaks: Compartments suspected at it beyond its leaks.
     """
 
-    truth: TrueBody
-    found: FoundBody | None
+    truth: TrueFilmBody
+    found: FoundFilmBody | None
     points_px: FloatArray
     cement: TrueCement | None
-    leaks: tuple[LeakScore, ...]
+    leaks: tuple[FilmLeakScore, ...]
     false_leaks: tuple[str, ...]
 
     @property
@@ -122,23 +128,23 @@ class ImageScore:
     seed: int
     truth: TrueImage
     found: FoundImage
-    bodies: tuple[BodyScore, ...]
-    invented: tuple[FoundBody, ...]
+    bodies: tuple[FilmBodyScore, ...]
+    invented: tuple[FoundFilmBody, ...]
     stray_leaks: int
     cement_px: tuple[int, int, int] | None
 
     @property
-    def complete(self) -> tuple[BodyScore, ...]:
+    def complete(self) -> tuple[FilmBodyScore, ...]:
         """The bodies that lie in the field as a whole: only they can be measured."""
         return tuple(body for body in self.bodies if body.truth.complete)
 
     @property
-    def measured(self) -> tuple[tuple[TrueBody, FoundBody], ...]:
+    def measured(self) -> tuple[tuple[TrueFilmBody, FoundFilmBody], ...]:
         """Truth and finding of the complete bodies that were found."""
         return tuple((body.truth, body.found) for body in self.complete if body.found is not None)
 
     @property
-    def treated(self) -> tuple[BodyScore, ...]:
+    def treated(self) -> tuple[FilmBodyScore, ...]:
         """The complete bodies of which the image shows cement."""
         return tuple(body for body in self.complete if body.cement is not None)
 
@@ -151,13 +157,13 @@ class ImageScore:
         )
 
 
-def score_projections(truth: TrueStudy, found: FoundStudy | None) -> tuple[ImageScore, ...]:
+def score_projections(truth: TrueFilmStudy, found: FoundFilmStudy | None) -> tuple[ImageScore, ...]:
     """Score every image of a study. One that was not analysed is scored as if nothing had been found in it.
 
     Raises:
         UnreadableError: Labels are missing or damaged, or found and true ones differ in size.
     """
-    study = found or FoundStudy(reason=NO_REPORT)
+    study = found or FoundFilmStudy(reason=NO_REPORT)
     return tuple(_score_image(truth, image, study.image(image.series_instance_uid)) for image in truth.images)
 
 
@@ -173,7 +179,7 @@ def _directions(points_px: FloatArray) -> tuple[FloatArray, FloatArray]:
     return across.sum(axis=0), points_px[:3].sum(axis=0) - points_px[3:].sum(axis=0)
 
 
-def _score_image(study: TrueStudy, truth: TrueImage, found: FoundImage) -> ImageScore:
+def _score_image(study: TrueFilmStudy, truth: TrueImage, found: FoundImage) -> ImageScore:
     points = np.array([body.points_px for body in truth.bodies], dtype=np.float64).reshape(-1, 6, 2)
     if 0 < found.frame_number <= len(truth.frames):
         points = points + np.array(truth.frames[found.frame_number - 1].shift_px)
@@ -196,7 +202,7 @@ def _score_image(study: TrueStudy, truth: TrueImage, found: FoundImage) -> Image
     )
 
 
-def _matched(points_px: FloatArray, found: Sequence[FoundBody]) -> dict[int, int]:
+def _matched(points_px: FloatArray, found: Sequence[FoundFilmBody]) -> dict[int, int]:
     """Index of the finding of each true body (n, 6, 2) that has its centre within reach; each is used once."""
     if not len(points_px) or not found:
         return {}
@@ -207,30 +213,30 @@ def _matched(points_px: FloatArray, found: Sequence[FoundBody]) -> dict[int, int
 
 
 def _score_body(
-    truth: TrueBody, image: FoundImage, partner: int | None, points_px: FloatArray, cement: TrueCement | None
-) -> BodyScore:
+    truth: TrueFilmBody, image: FoundImage, partner: int | None, points_px: FloatArray, cement: TrueCement | None
+) -> FilmBodyScore:
     found = None if partner is None else image.bodies[partner]
     suspected = {leak.compartment for leak in image.leaks if found is not None and leak.level == found.level}
     leaks = _by_compartment(cement.leaks) if cement else []
     pairs = _paired(leaks, sorted(suspected))
-    return BodyScore(
+    return FilmBodyScore(
         truth=truth,
         found=found,
         points_px=points_px,
         cement=cement,
         leaks=tuple(
-            LeakScore(level=truth.level, truth=leak, found=pairs.get(leak.compartment)) for leak in leaks
+            FilmLeakScore(level=truth.level, truth=leak, found=pairs.get(leak.compartment)) for leak in leaks
         ),
         false_leaks=tuple(sorted(suspected - set(pairs.values()))),
     )  # fmt: skip
 
 
-def _by_compartment(leaks: Sequence[TrueLeak]) -> list[TrueLeak]:
+def _by_compartment(leaks: Sequence[TrueFilmLeak]) -> list[TrueFilmLeak]:
     """Leaks of one body into one compartment as one, as a report has them; those that show most first."""
-    merged: dict[str, TrueLeak] = {}
+    merged: dict[str, TrueFilmLeak] = {}
     for leak in leaks:
         other = merged.get(leak.compartment)
-        merged[leak.compartment] = leak if other is None else TrueLeak(
+        merged[leak.compartment] = leak if other is None else TrueFilmLeak(
             compartment=leak.compartment,
             volume_ml=leak.volume_ml + other.volume_ml,
             area_px=leak.area_px + other.area_px,
@@ -239,7 +245,7 @@ def _by_compartment(leaks: Sequence[TrueLeak]) -> list[TrueLeak]:
     return sorted(merged.values(), key=lambda leak: -leak.outside_px)
 
 
-def _paired(leaks: Sequence[TrueLeak], suspected: Sequence[str]) -> Mapping[str, str]:
+def _paired(leaks: Sequence[TrueFilmLeak], suspected: Sequence[str]) -> Mapping[str, str]:
     """Suspected compartment by true one: the same where both name it, then the others, those that show most first.
 
     A leak of which nothing lies outside the bodies cannot be what was seen.
@@ -250,7 +256,7 @@ def _paired(leaks: Sequence[TrueLeak], suspected: Sequence[str]) -> Mapping[str,
     return pairs | dict(zip(others, [name for name in suspected if name not in pairs], strict=False))
 
 
-def _cement_px(study: TrueStudy, truth: TrueImage, found: FoundImage) -> tuple[int, int, int]:
+def _cement_px(study: TrueFilmStudy, truth: TrueImage, found: FoundImage) -> tuple[int, int, int]:
     """Pixels of cement, inside and outside together, in common, true, and found."""
     path = study.mask_path(truth)
     true = np.isin(read_film_labels(path), CEMENT_NUMBERS)

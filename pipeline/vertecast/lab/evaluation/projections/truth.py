@@ -27,7 +27,7 @@ FilmLabels: TypeAlias = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrueBody:
+class TrueFilmBody:
     """One body as it is; points (column, row) in the order of `ProjectionSegmentation`, in frame 1 of a cine."""
 
     level: str
@@ -40,7 +40,7 @@ class TrueBody:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrueLeak:
+class TrueFilmLeak:
     """The leaks of one body into one compartment: pixels of their shadow, and those outside every body's outline."""
 
     compartment: str
@@ -56,7 +56,7 @@ class TrueCement:
     level: str
     volume_ml: float
     area_px: int
-    leaks: tuple[TrueLeak, ...]
+    leaks: tuple[TrueFilmLeak, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class TrueImage:
     sop_instance_uid: str
     view: View
     frame_time_ms: float | None
-    bodies: tuple[TrueBody, ...]
+    bodies: tuple[TrueFilmBody, ...]
     sacrum_visible: bool
     cement: tuple[TrueCement, ...]
     frames: tuple[TrueFrame, ...] = ()
@@ -85,7 +85,7 @@ class TrueImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrueStudy:
+class TrueFilmStudy:
     """The images of one study; ``seed`` stands for the patient, ``folder`` holds the masks of the films."""
 
     simulated: Literal[True]
@@ -100,7 +100,7 @@ class TrueStudy:
         return self.folder / f"{image.sop_instance_uid}.png"
 
 
-def read_projection_truth(directory: Path) -> tuple[TrueStudy, ...]:
+def read_projection_truth(directory: Path) -> tuple[TrueFilmStudy, ...]:
     """Read the truth of every projection study below a folder, in the order of the file names.
 
     Raises:
@@ -112,7 +112,7 @@ def read_projection_truth(directory: Path) -> tuple[TrueStudy, ...]:
         document = read_json(path)
         if not isinstance(document, dict) or document.get("schema") != TRUTH_SCHEMA:
             continue
-        study: TrueStudy = typed(path, TrueStudy, {**document, "folder": path.parent})
+        study: TrueFilmStudy = typed(path, TrueFilmStudy, {**document, "folder": path.parent})
         if len({image.series_instance_uid for image in study.images}) < len(study.images):
             raise UnreadableError(f"{path}: has two images in one series; give each image a series of its own")
         studies.append(study)

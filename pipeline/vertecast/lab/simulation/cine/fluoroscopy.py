@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vertecast.core.geometry import FloatArray
 from vertecast.core.images import View
 from vertecast.lab.simulation.cine.look import Collimator, Look, developed
-from vertecast.lab.simulation.cine.scene import Scene, place_needles, project_scene
+from vertecast.lab.simulation.cine.scene import FluoroscopyScene, place_needles, project_scene
 from vertecast.lab.simulation.cine.tracks import sample_tracks
 from vertecast.lab.simulation.dicom_out import deterministic_uid
 from vertecast.lab.simulation.patient.population import sample_spine
@@ -182,7 +182,7 @@ def simulate_cine(
     )
 
 
-def make_scene(spine: Spine, settings: CineSettings, content: Content, rng: np.random.Generator) -> Scene:
+def make_scene(spine: Spine, settings: CineSettings, content: Content, rng: np.random.Generator) -> FluoroscopyScene:
     """Draw a patient, treat one vertebra of it, and cast the rays of a cine of it."""
     last = len(spine.vertebrae) - 1
     lowest, highest = (0, 5) if rng.random() < LUMBAR_RATE else (5, 9)
@@ -219,7 +219,9 @@ def _aim(focus_lps_mm: FloatArray, pixel_mm: float, size: int, rng: np.random.Ge
     return aimed_in_front(look, float(rng.uniform(-5, 25)))
 
 
-def _frames(scene: Scene, field: npt.NDArray[np.bool_], needle_seen: list[bool]) -> Iterator[tuple[FloatImage, float]]:
+def _frames(
+    scene: FluoroscopyScene, field: npt.NDArray[np.bool_], needle_seen: list[bool]
+) -> Iterator[tuple[FloatImage, float]]:
     """Attenuation and dose of every frame; notes in passing where a needle shows."""
     for number in range(scene.frame_count):
         log, metal_mm = scene.attenuation(number)
@@ -227,7 +229,7 @@ def _frames(scene: Scene, field: npt.NDArray[np.bool_], needle_seen: list[bool])
         yield log, float(scene.tracks.brightness[number])
 
 
-def _frame_truth(scene: Scene, frame: int, *, needle: bool) -> FrameTruth:
+def _frame_truth(scene: FluoroscopyScene, frame: int, *, needle: bool) -> FrameTruth:
     shift, growth = scene.shift_px(frame), scene.growth
     cement_ml = leaked_ml = 0.0
     if growth is not None:

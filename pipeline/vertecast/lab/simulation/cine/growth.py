@@ -20,7 +20,7 @@ SHELLS: Final = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Growth:
+class CementGrowth:
     """A treatment's cement by the share of its volume that has been injected.
 
     Attributes:
@@ -49,7 +49,7 @@ class Growth:
         return np.asarray(np.tensordot(self.filled(share).astype(np.float32), self.shells_mm, axes=1))
 
 
-def grow(phantom: Phantom, treatment: Treatment, view: Camera) -> Growth:
+def grow(phantom: Phantom, treatment: Treatment, view: Camera) -> CementGrowth:
     """Order the cement of a treatment by its way from the needles' tips, and project it shell by shell."""
     deposits = (treatment.inside, *(leak.deposit for leak in treatment.leaks))
     voxels = np.concatenate([deposit.voxels for deposit in deposits])
@@ -64,7 +64,7 @@ def grow(phantom: Phantom, treatment: Treatment, view: Camera) -> Growth:
     voxel_ml = geometry.voxel_volume_mm3(phantom.lps_from_index) / 1000
     shells = [Deposit(voxels=voxels[own], fraction=fraction[own]) for own in members]
     lengths = deposit_integrals(phantom, [*shells, *deposits], view)
-    return Growth(
+    return CementGrowth(
         treatment=treatment,
         shells_mm=lengths[: len(shells)],
         shell_ml=np.array([fraction[own].sum(dtype=np.float64) for own in members]) * voxel_ml,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vertecast.core import geometry
 from vertecast.core.anatomy import Structure
 from vertecast.core.geometry import FloatArray
-from vertecast.lab.simulation.cine.growth import Growth, grow
+from vertecast.lab.simulation.cine.growth import CementGrowth, grow
 from vertecast.lab.simulation.cine.look import Beam
 from vertecast.lab.simulation.cine.tracks import Tracks
 from vertecast.lab.simulation.patient.spine import Spine
@@ -42,7 +42,7 @@ class Needle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scene:
+class FluoroscopyScene:
     """A patient under the fluoroscope without noise, part by part: integrals of the coarse camera.
 
     Attributes:
@@ -61,7 +61,7 @@ class Scene:
     breathing: FloatImage
     spine: FloatImage
     beam: Beam
-    growth: Growth | None
+    growth: CementGrowth | None
     needles: tuple[Needle, ...]
     tracks: Tracks
 
@@ -137,7 +137,7 @@ def project_scene(
     treatment: Treatment | None,
     placed: Sequence[Needle],
     rng: np.random.Generator,
-) -> Scene:
+) -> FluoroscopyScene:
     """Cast the rays once.
 
     Args:
@@ -157,7 +157,7 @@ def project_scene(
     water, ribs, spine = line_integrals(np.stack([soft, moving, bone - moving]), phantom.lps_from_index, coarse)
     blurred = ndimage.gaussian_filter(spine, SHARPENED_MM / coarse.pixel_mm)
     sharp = np.maximum(spine + rng.uniform(0.0, SHARPEST) * (spine - blurred), 0)
-    return Scene(
+    return FluoroscopyScene(
         camera=look,
         coarse=coarse,
         breathing=np.asarray(beam.water * water + beam.mineral * ribs, dtype=np.float32),

@@ -13,7 +13,7 @@ from vertecast.core import geometry
 from vertecast.core.images import Volume
 from vertecast.lab.simulation.ct.streaks import beam_hardening, metal_hu, metal_streaks
 
-__all__ = ["CtSettings", "Kernel", "acquire", "metal_hu", "metal_streaks", "sample_settings"]
+__all__ = ["Kernel", "ScannerSettings", "acquire", "metal_hu", "metal_streaks", "sample_settings"]
 
 FloatGrid: TypeAlias = npt.NDArray[np.float32]
 Kernel: TypeAlias = Literal["smooth", "standard", "sharp"]
@@ -49,7 +49,7 @@ BAND_STEP_MM: Final = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CtSettings:
+class ScannerSettings:
     """One acquisition.
 
     Attributes:
@@ -87,14 +87,14 @@ class CtSettings:
     motion_mm: float = 0.0
 
 
-def sample_settings(rng: np.random.Generator, *, matrix: int = 512) -> CtSettings:
+def sample_settings(rng: np.random.Generator, *, matrix: int = 512) -> ScannerSettings:
     """Draw an acquisition from what hospitals send: thin and thick, sharp and smooth, tilted, small field of view."""
     thickness = float(rng.choice([0.625, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]))
     overlap = float(rng.choice([1.0, 0.8, 0.5], p=[0.65, 0.2, 0.15]))
     small = rng.random() < 0.3
     field_mm = rng.uniform(160, 240) if small else rng.uniform(300, 480)
     kernels: tuple[Kernel, ...] = ("smooth", "standard", "sharp")
-    return CtSettings(
+    return ScannerSettings(
         pixel_mm=float(np.clip(field_mm / matrix, 0.3, 1.2)),
         matrix=matrix,
         slice_thickness_mm=thickness,
@@ -112,7 +112,9 @@ def sample_settings(rng: np.random.Generator, *, matrix: int = 512) -> CtSetting
     )
 
 
-def acquire(hu: FloatGrid, lps_from_index: npt.ArrayLike, rng: np.random.Generator, *, settings: CtSettings) -> Volume:
+def acquire(
+    hu: FloatGrid, lps_from_index: npt.ArrayLike, rng: np.random.Generator, *, settings: ScannerSettings
+) -> Volume:
     """Scan a patient.
 
     Args:
@@ -148,7 +150,7 @@ def acquire(hu: FloatGrid, lps_from_index: npt.ArrayLike, rng: np.random.Generat
 
 
 def scanner_grid(
-    lps_from_index: npt.NDArray[np.float64], shape: tuple[int, ...], settings: CtSettings
+    lps_from_index: npt.NDArray[np.float64], shape: tuple[int, ...], settings: ScannerSettings
 ) -> tuple[geometry.FloatArray, tuple[int, int, int]]:
     """Affine and shape of the acquired volume; sheared when the gantry is tilted."""
     corners = geometry.corner_points_lps_mm(lps_from_index, shape)
@@ -177,7 +179,7 @@ def _sample(
     source: geometry.FloatArray,
     grid: geometry.FloatArray,
     shape: tuple[int, int, int],
-    settings: CtSettings,
+    settings: ScannerSettings,
 ) -> FloatGrid:
     """Slices (k, i, j), interpolated in the planes and averaged over their thickness.
 
@@ -224,7 +226,7 @@ def _slab_weights(at: npt.NDArray[np.float64], count: int, thickness: float) -> 
     return np.asarray(np.mean([_weights(at + offset, count) for offset in offsets], axis=0), dtype=np.float32)
 
 
-def _apply_kernel(plane: FloatGrid, settings: CtSettings, source_mm: float) -> FloatGrid:
+def _apply_kernel(plane: FloatGrid, settings: ScannerSettings, source_mm: float) -> FloatGrid:
     """Blur and edge enhancement of one slice; the source's own voxels count as blur that has already happened."""
     own = 0.29 * source_mm
     sigma = np.sqrt(max(KERNEL_SIGMA_MM[settings.kernel] ** 2 - own**2, 0.0)) / settings.pixel_mm
@@ -236,7 +238,7 @@ def _apply_kernel(plane: FloatGrid, settings: CtSettings, source_mm: float) -> F
     return np.asarray(plane, dtype=np.float32)
 
 
-def _move(slices: FloatGrid, settings: CtSettings, rng: np.random.Generator) -> None:
+def _move(slices: FloatGrid, settings: ScannerSettings, rng: np.random.Generator) -> None:
     """The body moves during a run of slices (k, i, j): each of them shows two positions at once."""
     count = len(slices)
     first = int(rng.integers(0, max(count - 1, 1)))
@@ -261,7 +263,7 @@ class _CorrelatedNoise:
     previous: FloatGrid | None = None
 
     @classmethod
-    def for_settings(cls, settings: CtSettings) -> _CorrelatedNoise:
+    def for_settings(cls, settings: ScannerSettings) -> _CorrelatedNoise:
         n = settings.matrix
         frequency = np.hypot(fft.fftfreq(n)[:, None], fft.rfftfreq(n)[None, :]) / settings.pixel_mm
         sigma = KERNEL_SIGMA_MM[settings.kernel]
@@ -293,7 +295,7 @@ class _NoiseLevel:
         return np.asarray(self.to_pixels @ self.coarse[k] @ self.to_pixels.T)
 
 
-def _noise_level(slices: FloatGrid, settings: CtSettings) -> _NoiseLevel:
+def _noise_level(slices: FloatGrid, settings: ScannerSettings) -> _NoiseLevel:
     """From dose, kernel and slice thickness; more in a thick body, less towards its surface and in the air around."""
     step = max(round(4.0 / settings.pixel_mm), 1)
     coarse = (slices[:, step // 2 :: step, step // 2 :: step] > BODY_HU).astype(np.float32)

@@ -16,7 +16,7 @@ from vertecast.lab.simulation.ct.streaks import metal_streaks
 from vertecast.lab.simulation.patient.canvas import texture
 from vertecast.lab.simulation.patient.population import moved, sample_spine
 from vertecast.lab.simulation.patient.tissue import Phantom, draw
-from vertecast.lab.simulation.pool import Pool
+from vertecast.lab.simulation.pool import PatientPool
 from vertecast.lab.simulation.treatment.cement import (
     Treatment,
     cement_fraction,
@@ -108,7 +108,7 @@ class CropSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Patient:
+class DrawnPatient:
     """One drawn patient: HU as they are, and the truth for each voxel.
 
     ``centers_index`` (n, 3): centre of each body in voxels of this grid, also of those outside it.
@@ -123,7 +123,7 @@ class Patient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Crop:
+class TrainingCrop:
     """A training example; every array is (i, j, k), the offset (3, i, j, k) in mm."""
 
     hu: npt.NDArray[np.float32]
@@ -134,7 +134,7 @@ class Crop:
     offset_weight: npt.NDArray[np.uint8]
 
 
-def draw_patient(rng: np.random.Generator, settings: CropSettings) -> Patient:
+def draw_patient(rng: np.random.Generator, settings: CropSettings) -> DrawnPatient:
     """Draw a patient in a random pose, around a random vertebra or the sacrum."""
     lean = rng.normal(0, np.radians(6), 3)
     turn = np.eye(3)
@@ -161,7 +161,7 @@ def draw_patient(rng: np.random.Generator, settings: CropSettings) -> Patient:
         metal = metal_fraction(phantom, [item])
         hu = metal_streaks(hu, metal, rng, spacing_mm=settings.spacing_mm, material=item.material)
     centers = geometry.apply(geometry.inverse(grid), [v.lps_from_local[:3, 3] for v in spine.vertebrae])
-    return Patient(
+    return DrawnPatient(
         hu=hu,
         structure=phantom.structure,
         instance=phantom.instance,
@@ -305,7 +305,7 @@ def _noise(
     return np.asarray(noise * (level / max(float(noise.std()), 1e-3)), dtype=np.float32)
 
 
-def take_crop(patient: Patient, rng: np.random.Generator, settings: CropSettings) -> Crop:
+def take_crop(patient: DrawnPatient, rng: np.random.Generator, settings: CropSettings) -> TrainingCrop:
     """Cut a crop at a random place, mirror it at random, scan it, and work out the offsets."""
     shape, centers = np.array(patient.hu.shape), patient.centers_index
     start = settings.start(shape, centers[np.all((centers > 0) & (centers < shape), axis=1)], rng)
@@ -320,7 +320,7 @@ def take_crop(patient: Patient, rng: np.random.Generator, settings: CropSettings
     if rng.random() < 0.5:  # the left-right mirror image of a patient is a patient
         turn = slice(None, None, -1)
         offset[0] *= -1
-    return Crop(
+    return TrainingCrop(
         hu=np.ascontiguousarray(hu[turn]),
         structure=np.ascontiguousarray(structure[turn]),
         cement=np.ascontiguousarray((patient.cement[box] * seen)[turn]),
@@ -355,10 +355,10 @@ def _offsets(
     return offset, own
 
 
-def crops(seed: int, settings: CropSettings, folder: Path | None = None) -> Iterator[Crop]:
+def crops(seed: int, settings: CropSettings, folder: Path | None = None) -> Iterator[TrainingCrop]:
     """An endless stream of crops; ``folder`` keeps the patients drawn for a later stream."""
     rng = np.random.default_rng(seed)
-    pool: Pool[Patient] = Pool(settings.pool, folder)
+    pool: PatientPool[DrawnPatient] = PatientPool(settings.pool, folder)
     while True:
         pool.add([draw_patient(rng, settings)])
         for _ in range(pool.uses(settings.uses)):

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from vertecast.core import geometry
 from vertecast.core.anatomy import Compartment
 from vertecast.core.images import Volume
-from vertecast.lab.simulation.ct.acquisition import CtSettings
+from vertecast.lab.simulation.ct.acquisition import ScannerSettings
 from vertecast.lab.simulation.patient.spine import Spine
 from vertecast.lab.simulation.patient.tissue import Phantom
 from vertecast.lab.simulation.treatment.cement import Pattern, Treatment
@@ -39,7 +39,7 @@ class ScanPlan:
     """
 
     phase: Phase
-    settings: CtSettings
+    settings: ScannerSettings
     treatments: tuple[TreatmentPlan, ...] = ()
     hardware: tuple[HardwareKind, ...] = ()
     spine: Spine | None = None
@@ -63,7 +63,7 @@ class SimulatedScan:
     phase: Phase
     phantom: Phantom
     volume: Volume
-    settings: CtSettings
+    settings: ScannerSettings
     treatments: tuple[Treatment, ...]
     hardware: tuple[Hardware, ...]
     lps_from_phantom_lps: geometry.FloatArray

@@ -15,7 +15,7 @@ from vertecast.core import geometry
 from vertecast.core.anatomy import Level
 from vertecast.core.errors import OutputError
 from vertecast.core.images import Mask
-from vertecast.lab.simulation.ct.acquisition import CtSettings, acquire, metal_streaks, sample_settings
+from vertecast.lab.simulation.ct.acquisition import ScannerSettings, acquire, metal_streaks, sample_settings
 from vertecast.lab.simulation.ct.scans import CaseKind, Phase, ScanPlan, SimulatedCase, SimulatedScan, TreatmentPlan
 from vertecast.lab.simulation.ct.truth import label_map, truth
 from vertecast.lab.simulation.dicom_out import deterministic_uid, write_ct_series
@@ -164,7 +164,7 @@ def _plan_course(
     seed: int,
     spine: Spine,
     visible: tuple[int, int],
-    first: tuple[tuple[TreatmentPlan, ...], CtSettings],
+    first: tuple[tuple[TreatmentPlan, ...], ScannerSettings],
     rng: np.random.Generator,
 ) -> list[ScanPlan]:
     """Scans before, after and weeks after the treatments, in the same field of view."""

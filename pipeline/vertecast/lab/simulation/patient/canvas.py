@@ -85,7 +85,7 @@ class Canvas:
         )
         return x[:, None, None], y[None, :, None], z[None, None, :]
 
-    def local(self, lps_from_local: geometry.FloatArray, low: npt.ArrayLike, high: npt.ArrayLike) -> Region | None:
+    def local(self, lps_from_local: geometry.FloatArray, low: npt.ArrayLike, high: npt.ArrayLike) -> DrawnRegion | None:
         """The part of the grid that holds a local box; None when it lies outside."""
         index_from_local = geometry.inverse(self.lps_from_index) @ lps_from_local
         ends = np.array([low, high], dtype=np.float64)
@@ -103,7 +103,7 @@ class Canvas:
         )
         region_from_local = index_from_local.copy()
         region_from_local[:3, 3] -= start
-        return Region(
+        return DrawnRegion(
             box=(slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2])),
             xyz=(coordinates[0], coordinates[1], coordinates[2]),
             region_from_local=region_from_local,
@@ -164,7 +164,7 @@ class Canvas:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Region:
+class DrawnRegion:
     """The part of the canvas round a bone, with the bone's local coordinates of each voxel (mm)."""
 
     box: Box

@@ -16,7 +16,7 @@ from vertecast.lab.simulation.patient.canvas import (
     Array,
     Box,
     Canvas,
-    Region,
+    DrawnRegion,
     bone_hu,
     coarse_texture,
     texture,
@@ -90,7 +90,7 @@ class DiscSpace:
         shape: The upper body.
     """
 
-    region: Region
+    region: DrawnRegion
     above_mm: Array
     below_mm: Array
     outside_mm: Array

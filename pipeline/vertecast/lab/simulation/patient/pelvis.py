@@ -8,7 +8,7 @@ import numpy as np
 
 from vertecast.core.anatomy import Structure
 from vertecast.lab.simulation.patient.bone import BoneLook
-from vertecast.lab.simulation.patient.canvas import Array, Canvas, Region, bone_hu, stamp_tube, texture
+from vertecast.lab.simulation.patient.canvas import Array, Canvas, DrawnRegion, bone_hu, stamp_tube, texture
 from vertecast.lab.simulation.patient.spine import Spine
 
 
@@ -41,7 +41,7 @@ def draw_sacrum(canvas: Canvas, spine: Spine, look: BoneLook, rng: np.random.Gen
     canvas.paint(region.box, solid, hu, Structure.SACRUM)
 
 
-def _sacral_solid(region: Region, s: float, bend: float, rng: np.random.Generator) -> Array:
+def _sacral_solid(region: DrawnRegion, s: float, bend: float, rng: np.random.Generator) -> Array:
     """Distance map of the solid sacrum and coccyx, before canal and foramina are cut out; ``s`` scales it."""
     solid = region.nothing()
     nodes = [

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from vertecast.core.anatomy import Structure
-from vertecast.lab.simulation.patient.canvas import Array, Canvas, Region, coarse_texture, texture
+from vertecast.lab.simulation.patient.canvas import Array, Canvas, DrawnRegion, coarse_texture, texture
 from vertecast.lab.simulation.patient.spine import Vertebra
 
 SCHMORL_LATERAL_MM: Final = 6.5
@@ -20,7 +20,7 @@ GAS_HU: Final = -200.0
 """What is darker in a body is gas of a cleft."""
 
 
-def body_region(canvas: Canvas, vertebra: Vertebra) -> Region | None:
+def body_region(canvas: Canvas, vertebra: Vertebra) -> DrawnRegion | None:
     """The part of the picture that holds a body."""
     shape = vertebra.shape
     height = max(shape.anterior_mm, shape.posterior_mm, shape.middle_mm) / 2 + 3
@@ -28,7 +28,7 @@ def body_region(canvas: Canvas, vertebra: Vertebra) -> Region | None:
     return canvas.local(vertebra.lps_from_local, -extent, extent)
 
 
-def _share(canvas: Canvas, region: Region, instance: int, plate_mm: Array | None = None) -> Array:
+def _share(canvas: Canvas, region: DrawnRegion, instance: int, plate_mm: Array | None = None) -> Array:
     """Share of each voxel that the drawn body covers; exact at the endplates where ``plate_mm`` gives the depth."""
     own = (canvas.structure[region.box] == Structure.BODY) & (canvas.instance[region.box] == instance)
     share = own.astype(np.float32)
@@ -36,7 +36,7 @@ def _share(canvas: Canvas, region: Region, instance: int, plate_mm: Array | None
     return np.asarray(share * cover, dtype=np.float32)
 
 
-def _raise_to(canvas: Canvas, region: Region, target_hu: Array, share: Array) -> None:
+def _raise_to(canvas: Canvas, region: DrawnRegion, target_hu: Array, share: Array) -> None:
     """Make bone at least as dense as ``target_hu`` where ``share`` is 1; gas stays."""
     view = canvas.hu[region.box]
     view += share * (view > GAS_HU) * np.maximum(target_hu - view, 0)

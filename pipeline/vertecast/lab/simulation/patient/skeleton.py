@@ -14,7 +14,7 @@ from vertecast.lab.simulation.patient.canvas import (
     Array,
     Canvas,
     Coordinates,
-    Region,
+    DrawnRegion,
     bone_hu,
     capsule,
     smooth_curve,
@@ -166,7 +166,7 @@ def _osteophytes(
 
 
 def _spongiosa(
-    vertebra: Vertebra, region: Region, top: Array, bottom: Array, look: BoneLook, rng: np.random.Generator
+    vertebra: Vertebra, region: DrawnRegion, top: Array, bottom: Array, look: BoneLook, rng: np.random.Generator
 ) -> Array:
     x, y, _ = region.xyz
     grain = texture(rng, x.shape)
@@ -194,7 +194,9 @@ def _spongiosa(
     return np.asarray(value, dtype=np.float32)
 
 
-def _fracture_look(vertebra: Vertebra, region: Region, top: Array, value: Array, rng: np.random.Generator) -> Array:
+def _fracture_look(
+    vertebra: Vertebra, region: DrawnRegion, top: Array, value: Array, rng: np.random.Generator
+) -> Array:
     """Impaction band of a fresh fracture, cleft with gas or fluid; an old one looks like the rest."""
     x, _, z = region.xyz
     shape = vertebra.shape
@@ -286,7 +288,7 @@ def _paint_arch(
     canvas: Canvas,
     vertebra: Vertebra,
     instance: int,
-    region: Region,
+    region: DrawnRegion,
     solid: Array,
     look: BoneLook,
     rng: np.random.Generator,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vertecast.core.geometry import FloatArray
 from vertecast.core.images import View
-from vertecast.lab.simulation.pool import Pool
+from vertecast.lab.simulation.pool import PatientPool
 from vertecast.lab.simulation.projection.film import angiogram, clutter, collimate, develop, expose
 from vertecast.lab.simulation.projection.projected import (
     BESIDE,
@@ -81,7 +81,7 @@ class PictureSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Picture:
+class TrainingPicture:
     """A training example. Maps are (rows, columns); offsets in pixels, column first.
 
     Attributes:
@@ -114,7 +114,7 @@ class Picture:
     is_upright: bool | None
 
 
-def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: PictureSettings) -> Picture:
+def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: PictureSettings) -> TrainingPicture:
     """Frame a projection at random, expose and develop it, and draw the truth into the picture."""
     size = settings.size
     source_from_picture = _framing(patient, rng, size)
@@ -153,7 +153,7 @@ def take_picture(patient: ProjectedPatient, rng: np.random.Generator, settings: 
     plate = _points(patient.sacral_endplate_px, source_from_picture)
     plate = plate[np.argsort(plate[:, 0])]
     plate_px = np.concatenate([np.stack([x - columns, y - rows]) for x, y in plate]) * shows_sacrum
-    return Picture(
+    return TrainingPicture(
         image=image,
         valid=valid | (rng.random() < 0.4),  # often the header says nothing of the collimator
         view=None if empty or not instance.any() else patient.camera.view,
@@ -257,10 +257,10 @@ def _bodies(
     return found
 
 
-def pictures(seed: int, settings: PictureSettings, folder: Path | None = None) -> Iterator[Picture]:
+def pictures(seed: int, settings: PictureSettings, folder: Path | None = None) -> Iterator[TrainingPicture]:
     """An endless stream of training pictures; ``folder`` keeps the patients drawn for a later stream."""
     rng = np.random.default_rng(seed)
-    pool: Pool[ProjectedPatient] = Pool(max(settings.pool // settings.views, 1), folder)
+    pool: PatientPool[ProjectedPatient] = PatientPool(max(settings.pool // settings.views, 1), folder)
     while True:
         pool.add(draw_projections(rng, settings.field, settings.views))
         for _ in range(pool.uses(settings.uses * settings.views)):

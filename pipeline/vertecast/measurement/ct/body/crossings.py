@@ -12,7 +12,7 @@ from scipy import ndimage
 from vertecast.core import geometry
 from vertecast.core.geometry import FloatArray
 from vertecast.core.images import Segmentation
-from vertecast.measurement.ct.body.outline import CEMENT_PROBABILITY, OUTLINE_PROBABILITY, Region
+from vertecast.measurement.ct.body.outline import CEMENT_PROBABILITY, OUTLINE_PROBABILITY, BodyRegion
 
 LINE_SPACING_MM: Final = 1.5
 RIM_MARGIN_MM: Final = 2.0
@@ -38,7 +38,7 @@ class Lines:
     width_mm: float
 
 
-def trace(region: Region, lps_from_local: FloatArray) -> Lines | None:
+def trace(region: BodyRegion, lps_from_local: FloatArray) -> Lines | None:
     """Cross the outline along lines parallel to the local z axis."""
     index = np.argwhere(region.mask)
     local = geometry.apply(geometry.inverse(lps_from_local) @ region.lps_from_index, index)

@@ -22,7 +22,7 @@ from vertecast.core.results import Endplate, NotMeasured, Place, SixPoints
 from vertecast.measurement.ct.body.crossings import LINE_SPACING_MM, MIN_LINES, Lines, beside_cement, trace
 from vertecast.measurement.ct.body.edges import move_to_ct_edge
 from vertecast.measurement.ct.body.fitting import robust_solve
-from vertecast.measurement.ct.body.outline import Layout, Region, axes, cut_out, find_bodies, first_frame
+from vertecast.measurement.ct.body.outline import BodyRegion, Layout, axes, cut_out, find_bodies, first_frame
 from vertecast.measurement.ct.body.spurs import on_spurs
 from vertecast.measurement.ct.body.surfaces import Surface, fit_surface
 from vertecast.measurement.ct.body.walls import Walls, find_walls
@@ -164,7 +164,7 @@ def _turn_to_endplates(lps_from_local: FloatArray, lines: Lines) -> FloatArray:
     return geometry.affine(rotated, geometry.apply(lps_from_local, middle))
 
 
-def _turned_to_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> FloatArray:
+def _turned_to_walls(region: BodyRegion, lps_from_local: FloatArray, lines: Lines) -> FloatArray:
     """Lean z in the sagittal plane to the mean direction of the anterior and posterior wall.
 
     A fracture tilts one endplate and with it the mean normal; the walls keep the body's own axis.
@@ -178,7 +178,7 @@ def _turned_to_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -
     return geometry.affine(rotated, lps_from_local[:3, 3])
 
 
-def _between_walls(region: Region, lps_from_local: FloatArray, lines: Lines) -> Lines:
+def _between_walls(region: BodyRegion, lps_from_local: FloatArray, lines: Lines) -> Lines:
     """The lines behind the front wall and before the back wall: what lies beyond is a spur of the rim."""
     superior, inferior = (fit_surface(lines, z, LINE_SPACING_MM) for z in (lines.top, lines.bottom))
     walls = find_walls(region, lps_from_local, superior, inferior, lines)

@@ -26,7 +26,7 @@ MIN_BODY_VOLUME_ML: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Region:
+class BodyRegion:
     """One body cut out of the working grid; ``probability`` is cleared of every other body."""
 
     probability: npt.NDArray[np.float32]
@@ -67,7 +67,7 @@ def find_bodies(segmentation: Segmentation) -> Layout:
     return Layout(boxes=boxes, centers_lps_mm=centers)
 
 
-def cut_out(segmentation: Segmentation, instance: int, layout: Layout) -> Region | NotMeasured:
+def cut_out(segmentation: Segmentation, instance: int, layout: Layout) -> BodyRegion | NotMeasured:
     """The largest piece of the body with a margin; other bodies' probability is set to 0."""
     box = layout.boxes[instance - 1]
     if box is None:
@@ -87,10 +87,10 @@ def cut_out(segmentation: Segmentation, instance: int, layout: Layout) -> Region
     origin = geometry.apply(segmentation.lps_from_index, offset)
     lps_from_index = geometry.affine(segmentation.lps_from_index[:3, :3], origin)
     center = geometry.apply(lps_from_index, np.argwhere(mask).mean(axis=0))
-    return Region(probability=probability, mask=mask, lps_from_index=lps_from_index, center_lps_mm=center)
+    return BodyRegion(probability=probability, mask=mask, lps_from_index=lps_from_index, center_lps_mm=center)
 
 
-def first_frame(segmentation: Segmentation, instance: int, region: Region, centers: FloatArray) -> FloatArray:
+def first_frame(segmentation: Segmentation, instance: int, region: BodyRegion, centers: FloatArray) -> FloatArray:
     """z from the neighbours' centres, y towards the canal and the posterior elements of the same vertebra."""
     near = [n for n in (instance - 1, instance + 1) if 1 <= n <= len(centers) and np.isfinite(centers[n - 1]).all()]
     ends = {n: centers[n - 1] for n in near}
@@ -105,7 +105,7 @@ def axes(z: FloatArray, posterior: FloatArray) -> FloatArray:
     return np.stack([np.cross(y, z), y, z], axis=1)
 
 
-def _posterior_direction(segmentation: Segmentation, instance: int, region: Region, z: FloatArray) -> FloatArray:
+def _posterior_direction(segmentation: Segmentation, instance: int, region: BodyRegion, z: FloatArray) -> FloatArray:
     """Mean direction from the body to its canal and to its posterior elements; straight back where both are missing."""
     reach_mm, half_slab_mm = 60.0, 12.0
     center = geometry.apply(geometry.inverse(segmentation.lps_from_index), region.center_lps_mm)

@@ -10,7 +10,7 @@ import numpy as np
 from vertecast.core.geometry import FloatArray
 from vertecast.measurement.ct.body.crossings import Lines, half_crossing
 from vertecast.measurement.ct.body.fitting import solve_from_below
-from vertecast.measurement.ct.body.outline import OUTLINE_PROBABILITY, Region
+from vertecast.measurement.ct.body.outline import OUTLINE_PROBABILITY, BodyRegion
 from vertecast.measurement.ct.body.surfaces import Surface
 
 WALL_OFFSETS_MM: Final = np.array([-2.0, 0.0, 2.0])
@@ -41,7 +41,7 @@ class Walls:
 
 
 def find_walls(
-    region: Region, lps_from_local: FloatArray, superior: Surface, inferior: Surface, lines: Lines
+    region: BodyRegion, lps_from_local: FloatArray, superior: Surface, inferior: Surface, lines: Lines
 ) -> Walls | None:
     """Anterior and posterior wall in the mid-sagittal plane.
 

@@ -133,9 +133,8 @@ def _disc_reach(
 
 def _faces_plates(body: BodyGeometry, other: BodyGeometry | NotMeasured, points: FloatArray) -> npt.NDArray[np.bool_]:
     """Points over the endplates of the body or of the next one: the front of a wedged body lies behind its disc's."""
-    return np.logical_or.reduce(
-        [_in_footprint(one, points) for one in (body, other) if not isinstance(one, NotMeasured)]
-    )
+    own = _in_footprint(body, points)
+    return own if isinstance(other, NotMeasured) else own | _in_footprint(other, points)
 
 
 def _in_footprint(body: BodyGeometry, points: FloatArray) -> npt.NDArray[np.bool_]:

@@ -33,7 +33,7 @@ spine, and takes dense ribs at the flank for cement. The large veins before the 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Crop:
+class CementCrop:
     """The part of the native CT round the cement, and what the working grid says of its voxels."""
 
     lps_from_index: FloatArray
@@ -92,7 +92,7 @@ def crop_round_cement(
     segmentation: Segmentation,
     metal: npt.NDArray[np.bool_],
     bodies: Sequence[BodyGeometry | NotMeasured],
-) -> Crop | None:
+) -> CementCrop | None:
     """Cut out the cement with a margin and carry the working grid's knowledge onto native voxels."""
     marked = _marked(segmentation, metal)
     index = np.argwhere(marked)
@@ -125,7 +125,7 @@ def crop_round_cement(
     reach = ndimage.distance_transform_edt(~marked[work]) * spacing
     marked_mm = carry(reach.astype(np.float32), 1, fill=1e3)
     signed, nearest = bony_outlines(segmentation, work, bodies)
-    return Crop(
+    return CementCrop(
         lps_from_index=lps_from_crop,
         first_index=(int(first[0]), int(first[1]), int(first[2])),
         hu=hu,

@@ -22,7 +22,7 @@ from vertecast.core.images import Segmentation, Volume
 from vertecast.core.results import CementFinding, LeakFinding, LevelAssignment, NotMeasured, Quantity
 from vertecast.measurement.ct.body.bone import Z95
 from vertecast.measurement.ct.cement.crop import BACKGROUND_SHELL_MM, METAL_PROBABILITY
-from vertecast.measurement.ct.cement.leak_relations import Source, evidence_at
+from vertecast.measurement.ct.cement.leak_relations import ImageSource, evidence_at
 from vertecast.measurement.ct.cement.map import (
     CEMENT_HU,
     TAIL_MM,
@@ -81,7 +81,7 @@ def find_emboli(
     segmentation: Segmentation,
     levels: Sequence[LevelAssignment],
     cement: Sequence[CementFinding],
-    source: Source,
+    source: ImageSource,
     *,
     threshold_hu: float = CEMENT_HU,
 ) -> tuple[LeakFinding, ...]:

@@ -32,7 +32,7 @@ INFERRED_CANAL: Final = NotMeasured(reason="the canal was drawn from the arches 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class ImageSource:
     """Where the image comes from: the series and the UID of each slice along the last array axis (may be empty)."""
 
     series_instance_uid: str
@@ -40,7 +40,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Canal:
+class CanalVoxels:
     """The canal near the cement: voxel centres (n, 3) in LPS mm and the spacing of their grid.
 
     ``inferred``: it was drawn from the arches round it, and shows nothing of what fills it.
@@ -51,7 +51,7 @@ class Canal:
     inferred: bool
 
 
-def canal_near(segmentation: Segmentation, found: CementMap) -> Canal:
+def canal_near(segmentation: Segmentation, found: CementMap) -> CanalVoxels:
     """The canal as it was segmented, within 40 mm of the cement."""
     corners = geometry.corner_points_lps_mm(found.lps_from_index, found.piece.shape)
     low = geometry.apply(geometry.inverse(segmentation.lps_from_index), corners.min(axis=0) - 40.0)
@@ -60,7 +60,7 @@ def canal_near(segmentation: Segmentation, found: CementMap) -> Canal:
     last = np.maximum(np.ceil(high), 0).astype(int)
     box = tuple(slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
     index = np.argwhere(segmentation.structure[box] == Structure.CANAL) + first
-    return Canal(
+    return CanalVoxels(
         points_lps_mm=geometry.apply(segmentation.lps_from_index, index),
         spacing_mm=segmentation.spacing_mm,
         inferred=segmentation.canal_is_inferred,
@@ -74,7 +74,9 @@ def farthest(found: CementMap, visible: npt.NDArray[np.intp]) -> Quantity:
     return Quantity(value=value, unit="mm", interval95=(max(value - error, 0.0), value + error))
 
 
-def canal_distance(found: CementMap, compartment: Compartment, visible: npt.NDArray[np.intp], canal: Canal) -> Measured:
+def canal_distance(
+    found: CementMap, compartment: Compartment, visible: npt.NDArray[np.intp], canal: CanalVoxels
+) -> Measured:
     """Smallest distance of a leak's voxels (n, 3) to the canal (mm), 0 within it."""
     if compartment is Compartment.CANAL:
         return Quantity(value=0.0, unit="mm")
@@ -97,7 +99,7 @@ def canal_contact(distance: Measured) -> bool | NotMeasured:
 
 
 def canal_fill(
-    found: CementMap, counted: npt.NDArray[np.bool_], canal: Canal, body: BodyGeometry | NotMeasured
+    found: CementMap, counted: npt.NDArray[np.bool_], canal: CanalVoxels, body: BodyGeometry | NotMeasured
 ) -> Measured:
     """Share of the canal's cross-section that a leak fills, in the slab where it fills most.
 
@@ -181,7 +183,7 @@ def across_disc(
 
 
 def evidence_at(
-    lps_from_index: FloatArray, voxels: npt.NDArray[np.intp], source: Source, first_slice: int = 0
+    lps_from_index: FloatArray, voxels: npt.NDArray[np.intp], source: ImageSource, first_slice: int = 0
 ) -> Evidence:
     """The voxel nearest to the middle of voxels (n, 3), and its slice; their grid begins at slice ``first_slice``."""
     voxel = voxels[int(np.argmin(((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1)))]

@@ -19,7 +19,7 @@ from vertecast.core.results import CementFinding, LeakFinding, LevelAssignment, 
 from vertecast.measurement.ct.body.endplates import BodyGeometry
 from vertecast.measurement.ct.cement.compartments import compartments, yeom_type
 from vertecast.measurement.ct.cement.leak_relations import (
-    Source,
+    ImageSource,
     across_disc,
     canal_contact,
     canal_distance,
@@ -30,7 +30,7 @@ from vertecast.measurement.ct.cement.leak_relations import (
 )
 from vertecast.measurement.ct.cement.map import MIN_PIECE_ML, CementMap
 
-__all__ = ["Leak", "Source", "find_leaks"]
+__all__ = ["ImageSource", "Leak", "find_leaks"]
 
 PLACED_BY_BODY: Final = 0.9
 PLACED_WITHOUT_BODY: Final = 0.6
@@ -62,7 +62,7 @@ def find_leaks(
     bodies: Sequence[BodyGeometry | NotMeasured],
     levels: Sequence[LevelAssignment],
     cement: Sequence[CementFinding],
-    source: Source,
+    source: ImageSource,
 ) -> tuple[LeakFinding, ...]:
     """Describe every leak of at least `MIN_PIECE_ML`.
 

@@ -23,7 +23,13 @@ from vertecast.measurement.ct.body.bone import Z95
 from vertecast.measurement.ct.body.endplates import BodyGeometry
 from vertecast.measurement.ct.body.outline import CEMENT_PROBABILITY
 from vertecast.measurement.ct.cement import distances
-from vertecast.measurement.ct.cement.crop import BACKGROUND_SHELL_MM, GATE_REACH_MM, Crop, crop_round_cement, metal_mask
+from vertecast.measurement.ct.cement.crop import (
+    BACKGROUND_SHELL_MM,
+    GATE_REACH_MM,
+    CementCrop,
+    crop_round_cement,
+    metal_mask,
+)
 from vertecast.measurement.ct.cement.own_bone import cortex_hu
 
 CEMENT_HU: Final = 700.0
@@ -246,7 +252,7 @@ def _touching(mask: npt.NDArray[np.bool_], seed: npt.NDArray[np.bool_]) -> npt.N
     return np.asarray(np.isin(pieces, keep[keep > 0]))
 
 
-def _plateau(crop: Crop, bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def _plateau(crop: CementCrop, bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Local value of solid cement.
 
     The mean of the voxels deep inside; where cement is too thin to have any, a mean in which the brightest voxels
@@ -262,7 +268,7 @@ def _plateau(crop: Crop, bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.float3
     return np.asarray(1000 * np.where(weight > 1e-2, solid / np.maximum(weight, 1e-2), thin), dtype=np.float32)
 
 
-def _background(crop: Crop, bright: npt.NDArray[np.bool_], threshold_hu: float) -> npt.NDArray[np.float32]:
+def _background(crop: CementCrop, bright: npt.NDArray[np.bool_], threshold_hu: float) -> npt.NDArray[np.float32]:
     """Local value of what surrounds the cement, from a shell beyond its blur."""
     distance = crop.distance_mm(bright, BACKGROUND_SHELL_MM[1])
     shell = (distance >= BACKGROUND_SHELL_MM[0]) & (distance <= BACKGROUND_SHELL_MM[1])
@@ -275,7 +281,7 @@ def _background(crop: Crop, bright: npt.NDArray[np.bool_], threshold_hu: float) 
     return np.asarray(np.where(weight > 1e-3, value / np.maximum(weight, 1e-3), overall), dtype=np.float32)
 
 
-def _unclipped_plateau(crop: Crop, bright: npt.NDArray[np.bool_], background_hu: float) -> float:
+def _unclipped_plateau(crop: CementCrop, bright: npt.NDArray[np.bool_], background_hu: float) -> float:
     """Plateau of clipped cement, from how many voxels of its edge hold which value.
 
     Across an edge that a Gaussian has blurred the value falls as its integral does: fast at half of the height, where
@@ -296,7 +302,7 @@ def _unclipped_plateau(crop: Crop, bright: npt.NDArray[np.bool_], background_hu:
 
 
 def _attribute(
-    crop: Crop,
+    crop: CementCrop,
     fraction: npt.NDArray[np.float32],
     visible: npt.NDArray[np.bool_],
     treated: Sequence[int],
@@ -339,7 +345,7 @@ def _attribute(
     )
 
 
-def _treated(crop: Crop, visible: npt.NDArray[np.bool_]) -> list[int]:
+def _treated(crop: CementCrop, visible: npt.NDArray[np.bool_]) -> list[int]:
     """Bodies that hold cement: enough of it, and most of that marked by the network itself."""
     inside = visible & (crop.outside_mm <= 0)
     held = np.bincount(crop.nearest[inside], minlength=256)
@@ -350,7 +356,7 @@ def _treated(crop: Crop, visible: npt.NDArray[np.bool_]) -> list[int]:
 
 
 def _no_denser(
-    crop: Crop, visible: npt.NDArray[np.bool_], treated: Sequence[int], bone_hu: float
+    crop: CementCrop, visible: npt.NDArray[np.bool_], treated: Sequence[int], bone_hu: float
 ) -> Iterator[DenseStructure]:
     """Of the bodies that would be treated, those whose cement is no denser than the patient's own cortex, or far less
     dense than what another body certainly holds."""
@@ -365,7 +371,7 @@ def _no_denser(
 
 
 def _believed(
-    crop: Crop, visible: npt.NDArray[np.bool_], treated: Sequence[int], doubtful: Sequence[int]
+    crop: CementCrop, visible: npt.NDArray[np.bool_], treated: Sequence[int], doubtful: Sequence[int]
 ) -> npt.NDArray[np.bool_]:
     """Connected pieces of which the network marked enough itself: most, where they lie in a body without cement, and
     never enough where that body's dense structures are in doubt."""
@@ -390,7 +396,7 @@ def _nearest_owner(nearest: npt.NDArray[np.uint8], owners: Sequence[int]) -> npt
     return np.asarray(np.array(table, dtype=np.uint8)[nearest])
 
 
-def _leaks(crop: Crop, visible: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _leaks(crop: CementCrop, visible: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Cement outside the outline, where it reaches farther than blur and the outline's own error can explain."""
     seeds = visible & (crop.outside_mm > crop.tolerance_mm)
     if not seeds.any():

@@ -14,7 +14,7 @@ from vertecast.report import wording
 from vertecast.report.figures import drawing, films
 from vertecast.report.html.viewer import grids
 from vertecast.report.html.viewer.greys import Window, film_greys
-from vertecast.report.html.viewer.scenes import Body, Scene, Structure, embedded, rounded
+from vertecast.report.html.viewer.scenes import Scene, SceneBody, SceneStructure, embedded, rounded
 
 LONG_SIDE_PX: Final = 1000
 """A film is made smaller by a whole factor until its longer side is below twice this."""
@@ -87,12 +87,12 @@ def _shades(film: films.MeasuredFilm, step: int) -> tuple[npt.NDArray[np.uint8],
     return np.where(valid, shades, 0.3 * shades).astype(np.uint8), ((low - least) * scale, (high - least) * scale)
 
 
-def _body(vertebra: VertebraFinding, number: int, step: int) -> Body:
+def _body(vertebra: VertebraFinding, number: int, step: int) -> SceneBody:
     points = vertebra.six_points_px
     plates = [] if points is None or isinstance(points, NotMeasured) else [list(p.values()) for p in points.values()]
     marked = wording.is_fractured(vertebra)
     assert vertebra.center_px is not None
-    return Body(
+    return SceneBody(
         name=vertebra.level,
         note=f"Genant {wording.grade_text(vertebra)}" if marked else "",
         marked=marked,
@@ -108,16 +108,16 @@ def _pixel(point: Sequence[float], step: int) -> list[float]:
     return [column, row, 0.0]
 
 
-def _structures(codes: npt.NDArray[np.uint8], bodies: Sequence[Body]) -> Iterator[Structure]:
+def _structures(codes: npt.NDArray[np.uint8], bodies: Sequence[SceneBody]) -> Iterator[SceneStructure]:
     offered = (
-        Structure(name="metal", codes=(grids.METAL_CODE,) * 2, colour=drawing.METAL, style="fill"),
-        Structure(name="cement", codes=(grids.CEMENT_CODE, 255), colour=drawing.CEMENT, style="fill"),
-        Structure(name="suspected leak", codes=(grids.LEAK_CODE,) * 2, colour=drawing.LEAK, style="hatch"),
+        SceneStructure(name="metal", codes=(grids.METAL_CODE,) * 2, colour=drawing.METAL, style="fill"),
+        SceneStructure(name="cement", codes=(grids.CEMENT_CODE, 255), colour=drawing.CEMENT, style="fill"),
+        SceneStructure(name="suspected leak", codes=(grids.LEAK_CODE,) * 2, colour=drawing.LEAK, style="hatch"),
     )
     yield from (one for one in offered if np.any((codes >= one.codes[0]) & (codes <= one.codes[1])))
     # Bodies of a film are no voxels: the viewer draws them through their points.
     yield from (
-        Structure(name=name, codes=(0, 0), colour=colour, style=style)
+        SceneStructure(name=name, codes=(0, 0), colour=colour, style=style)
         for marked, name, colour, style in (
             (False, "body", drawing.BODY, "line"),
             (True, "body, Genant ≥ 1", drawing.FRACTURED, "strong"),

@@ -33,7 +33,7 @@ Content: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Structure:
+class SceneStructure:
     """Something that is drawn over the grey picture and can be switched off.
 
     Attributes:
@@ -67,7 +67,7 @@ class Scene:
     name: str
     title: str
     planes: tuple[str, ...]
-    structures: tuple[Structure, ...]
+    structures: tuple[SceneStructure, ...]
     windows: Sequence[Window]
     places: Mapping[str, Sequence[float]]
     content: Content
@@ -84,7 +84,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Body:
+class SceneBody:
     """A vertebra in a scene: its name, what stands below it, its code, its centre, its six points and its heights
     in mm."""
 
@@ -157,7 +157,7 @@ def _scene(
     *,
     name: str,
     title: str,
-    bodies: Sequence[Body],
+    bodies: Sequence[SceneBody],
     places: Mapping[str, geometry.FloatArray],
     curve: Content | None = None,
     own: Sequence[int] = (),
@@ -207,31 +207,33 @@ def _packed(voxels: npt.NDArray[np.uint8]) -> str:
     return base64.b64encode(zlib.compress(voxels.tobytes(order="F"), _COMPRESSION)).decode("ascii")
 
 
-def _structures(grid: grids.ViewGrid, bodies: Sequence[Body]) -> Iterator[Structure]:
+def _structures(grid: grids.ViewGrid, bodies: Sequence[SceneBody]) -> Iterator[SceneStructure]:
     """What is in the grid, in the order in which it is drawn."""
     present = np.bincount(grid.codes.ravel(), minlength=256) > 0
     offered = (
-        Structure(name="canal", codes=(grids.CANAL_CODE,) * 2, colour=drawing.CANAL, style="dots"),
-        Structure(name="metal", codes=(grids.METAL_CODE,) * 2, colour=drawing.METAL, style="fill"),
-        Structure(name="cement", codes=(grids.CEMENT_CODE, 255), colour=drawing.CEMENT, style="fill"),
-        Structure(name="leak", codes=(grids.LEAK_CODE,) * 2, colour=drawing.LEAK, style="hatch"),
-        Structure(name="posterior elements", codes=(grids.POSTERIOR_CODE,) * 2, colour=drawing.POSTERIOR, style="line"),
+        SceneStructure(name="canal", codes=(grids.CANAL_CODE,) * 2, colour=drawing.CANAL, style="dots"),
+        SceneStructure(name="metal", codes=(grids.METAL_CODE,) * 2, colour=drawing.METAL, style="fill"),
+        SceneStructure(name="cement", codes=(grids.CEMENT_CODE, 255), colour=drawing.CEMENT, style="fill"),
+        SceneStructure(name="leak", codes=(grids.LEAK_CODE,) * 2, colour=drawing.LEAK, style="hatch"),
+        SceneStructure(
+            name="posterior elements", codes=(grids.POSTERIOR_CODE,) * 2, colour=drawing.POSTERIOR, style="line"
+        ),
     )
     yield from (one for one in offered if present[one.codes[0] : one.codes[1] + 1].any())
     outlines = (False, "body", drawing.BODY, "line"), (True, "body, Genant ≥ 1", drawing.FRACTURED, "strong")
     for marked, name, colour, style in outlines:
         if any(body.marked == marked and present[body.code] for body in bodies):
             codes = (grids.BODY_CODE, grids.CEMENT_CODE - 1)
-            yield Structure(name=name, codes=codes, colour=colour, style=style)
+            yield SceneStructure(name=name, codes=codes, colour=colour, style=style)
 
 
-def _body(grid: grids.ViewGrid, vertebra: VertebraFinding, number: int, *, with_heights: bool = False) -> Body:
+def _body(grid: grids.ViewGrid, vertebra: VertebraFinding, number: int, *, with_heights: bool = False) -> SceneBody:
     grade, marked = wording.grade_text(vertebra), wording.is_fractured(vertebra)
     points = vertebra.six_points_lps_mm
     plates = [] if points is None or isinstance(points, NotMeasured) else [list(p.values()) for p in points.values()]
     names: tuple[Place, ...] = ("anterior", "middle", "posterior")
     heights = [vertebra.heights.get(name) for name in names]
-    return Body(
+    return SceneBody(
         name=vertebra.level,
         # Beside the heights of the body that the viewer is about there is no room, and its grade stands above it.
         note="" if with_heights else f"Genant {grade}" if marked else "" if grade else "not graded",
