@@ -91,7 +91,7 @@ def test_the_guide_tells_states_routes_metrics_and_reasons(guide: str, repositor
         "vertecast_studies",
         "vertecast_healthy",
     }
-    source = "".join(path.read_text() for path in (repository / "pipeline" / "vertecast" / "pacs").rglob("*.py"))
+    source = "".join(path.read_text() for path in (repository / "pipeline" / "vertecast" / "service").rglob("*.py"))
     source = re.sub(r'"\s+f?"', "", source)
     missing = [text for heading in ("reason", "message") for text in table(guide, heading) if text not in source]
     assert missing == []
@@ -155,7 +155,7 @@ def test_the_composition_fits_together(deploy: Path) -> None:
 
 def test_orthanc_starts_with_its_configuration(deploy: Path, repository: Path, tmp_path: Path, monkeypatch) -> None:
     config: dict[str, Any] = json.loads((deploy / "compose" / "orthanc.json").read_text())
-    script = repository / "pipeline" / "vertecast" / "pacs" / "orthanc" / "vertecast_plugin.py"
+    script = repository / "pipeline" / "vertecast" / "service" / "orthanc" / "vertecast_plugin.py"
     port, here = free_port(), str(tmp_path / "db")
     config |= {"StorageDirectory": here, "IndexDirectory": here, "PythonScript": str(script), "HttpPort": port}
     config |= {"DicomPort": free_port(), "HttpBindAddresses": ["127.0.0.1"]}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vertecast.core.errors import OutputError, UnreadableError
+from vertecast.lab.evaluation.score import Score
 from vertecast.lab.evaluation.studies.report import evaluate_folders
-from vertecast.lab.evaluation.studies.score import Score
 from vertecast.lab.evaluation.studies.scores import SCORES
 from vertecast.lab.evaluation.studies.summary import text_table
 

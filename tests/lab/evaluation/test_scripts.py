@@ -45,7 +45,7 @@ def test_there_are_as_many_studies_as_asked_for_of_all_kinds(evaluate: ModuleTyp
 
 def test_no_seed_of_the_training_is_used(evaluate: ModuleType, repository: Path) -> None:
     # Read and not imported: torch and monai would take longer than all other tests here.
-    source = (repository / "pipeline" / "vertecast" / "training" / "task.py").read_text(encoding="utf-8")
+    source = (repository / "pipeline" / "vertecast" / "lab" / "training" / "task.py").read_text(encoding="utf-8")
     (held_out,) = re.findall(r"^VALIDATION_SEED: Final = (.+)$", source, re.MULTILINE)
     base, _, power = held_out.partition("**")
     assert int(base) ** int(power) < evaluate.HELD_OUT_SEED

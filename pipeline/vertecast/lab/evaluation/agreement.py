@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,10 @@ class Estimate:
     interval95: tuple[float, float] | None
     count: int
     patients: int
+
+    def document(self) -> dict[str, Any]:
+        """Its JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

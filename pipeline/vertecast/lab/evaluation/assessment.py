@@ -93,11 +93,11 @@ def document(assessment: Assessment) -> dict[str, Any]:
         sections.setdefault(one.question.section, {})[one.question.key] = {
             "label": one.question.label,
             "statistics": {
-                line.key: {"label": line.label, "better": line.better, **_values(one.estimates[line.key])}
+                line.key: {"label": line.label, "better": line.better, **one.estimates[line.key].document()}
                 for line in one.question.lines
             },
             "groups": {
-                name: {value: {key: _values(e) for key, e in lines.items()} for value, lines in values.items()}
+                name: {value: {key: e.document() for key, e in lines.items()} for value, lines in values.items()}
                 for name, values in one.groups.items()
             },
         }
@@ -113,15 +113,6 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "sections": sections,
         "against": assessment.against,
         "comparison": [dict(row) for row in comparison_rows(assessment.differences)],
-    }
-
-
-def _values(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "value": estimate.value,
-        "interval95": estimate.interval95,
-        "count": estimate.count,
-        "patients": estimate.patients,
     }
 
 

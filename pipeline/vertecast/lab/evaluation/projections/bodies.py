@@ -13,8 +13,9 @@ from vertecast.lab.evaluation import agreement
 from vertecast.lab.evaluation.datasets import PLACES
 from vertecast.lab.evaluation.projections.films import CORNERS_OF_SIX
 from vertecast.lab.evaluation.projections.found import FoundFilmBody
-from vertecast.lab.evaluation.projections.score import Images, ProjectionScore, Rows, RowsOf, once
+from vertecast.lab.evaluation.projections.scoring import Images, RowsOf, once
 from vertecast.lab.evaluation.projections.truth import TrueFilmBody
+from vertecast.lab.evaluation.score import Rows, Score
 
 Ratio: TypeAlias = Literal["wedge", "biconcave"]
 Pairs: TypeAlias = Iterable[tuple[float, Quantity]]
@@ -116,27 +117,27 @@ def _claimed_levels(images: Images) -> Rows:
             yield from ((float(not found.level.startswith("V")),) for _, found in image.measured)
 
 
-BODY_SCORES: Final[tuple[ProjectionScore, ...]] = (
-    ProjectionScore(
+BODY_SCORES: Final[tuple[Score[Images], ...]] = (
+    Score(
         key="view_right", label="images with the right view", rows=once(lambda i: i.found.view == i.truth.view)
     ),
-    ProjectionScore(key="turned_right", label="measured images with front and head on their sides", rows=_turned),
-    ProjectionScore(
+    Score(key="turned_right", label="measured images with front and head on their sides", rows=_turned),
+    Score(
         key="bodies_found", label="complete bodies found",
         rows=lambda images: ((float(body.found is not None),) for image in images for body in image.complete),
     ),
-    ProjectionScore(
+    Score(
         key="bodies_invented", label="bodies that are none, an image", rows=once(lambda i: len(i.invented))
     ),
-    ProjectionScore(key="levels_right", label="levels right, where they can be counted", rows=_levels),
-    ProjectionScore(
+    Score(key="levels_right", label="levels right, where they can be counted", rows=_levels),
+    Score(
         key="all_levels_right", label="images with every level right, where it can be counted", rows=_all_levels
     ),
-    ProjectionScore(
+    Score(
         key="levels_claimed", label="levels named although nothing to count from is in view", rows=_claimed_levels
     ),
     *(
-        ProjectionScore(
+        Score(
             key=f"{name}_error_{key}", label=f"error of the {number} {name}s, {centile}, share of the body's depth",
             rows=_point_shares(points), statistic=statistic,
         )
@@ -144,42 +145,42 @@ BODY_SCORES: Final[tuple[ProjectionScore, ...]] = (
         for key, centile, statistic in (("median", "median", agreement.median), ("p90", "90th centile", percentile_90))
     ),
     *(
-        ProjectionScore(
+        Score(
             key=f"{place}_ratio_mae", label=f"{place} / posterior height, mean absolute error",
             rows=_errors(_ratios(name)),
         )
         for name, place in RATIO_PLACES.items()
     ),
-    ProjectionScore(
+    Score(
         key="ratio_coverage", label="these ratios inside their 95 % interval",
         rows=_held([_ratios(name) for name in RATIO_PLACES]),
     ),
-    ProjectionScore(
+    Score(
         key="wedge_angle_mae_deg", label="wedge angle, mean absolute error (°)", rows=_errors(_wedges), decimals=2
     ),
     *(
-        ProjectionScore(
+        Score(
             key=f"{place}_height_mae_mm", label=f"{place} height, mean absolute error, where mm hold (mm)",
             rows=_errors(_heights(place)), decimals=2,
         )
         for place in PLACES
     ),
-    ProjectionScore(
+    Score(
         key="height_bias_mm", label="height, mean signed error (mm)",
         rows=_signed([_heights(place) for place in PLACES]), decimals=2,
     ),
-    ProjectionScore(
+    Score(
         key="height_coverage", label="heights inside their 95 % interval",
         rows=_held([_heights(place) for place in PLACES]),
     ),
-    ProjectionScore(
+    Score(
         key="graded", label="complete bodies found on lateral views that are graded",
         rows=lambda images: ((float(not isinstance(f.genant_grade, NotMeasured)),) for _, f in sagittal(images)),
     ),
-    ProjectionScore(
+    Score(
         key="grade_kappa", label="Genant grade, quadratic weighted κ", rows=_grades, statistic=agreement.grade_kappa
     ),
-    ProjectionScore(
+    Score(
         key="grade_right", label="Genant grade, exactly right",
         rows=lambda images: ((float(true == found),) for true, found in _grades(images)),
     ),

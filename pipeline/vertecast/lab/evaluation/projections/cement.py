@@ -9,8 +9,16 @@ from collections.abc import Callable
 from typing import Final
 
 from vertecast.lab.evaluation import agreement
-from vertecast.lab.evaluation.projections.score import Images, ProjectionScore, Rows, RowsOf, once
-from vertecast.lab.evaluation.projections.scoring import SCORED_LEAK_ML, SHOWN_SHARE, FilmBodyScore, FilmLeakScore
+from vertecast.lab.evaluation.projections.scoring import (
+    SCORED_LEAK_ML,
+    SHOWN_SHARE,
+    FilmBodyScore,
+    FilmLeakScore,
+    Images,
+    RowsOf,
+    once,
+)
+from vertecast.lab.evaluation.score import Rows, Score
 
 
 def _dice(images: Images) -> Rows:
@@ -64,36 +72,36 @@ def _quiet(counts: Callable[[FilmLeakScore], bool]) -> RowsOf:
     return rows
 
 
-CEMENT_SCORES: Final[tuple[ProjectionScore, ...]] = (
-    ProjectionScore(
+CEMENT_SCORES: Final[tuple[Score[Images], ...]] = (
+    Score(
         key="cement_dice_pooled", label="cement Dice, pixels of all treated films together",
         rows=_dice, statistic=agreement.ratio,
     ),
-    ProjectionScore(
+    Score(
         key="cement_dice", label="cement Dice, mean of the treated films",
         rows=lambda images: ((common / both,) for common, both in _dice(images)),
     ),
-    ProjectionScore(key="treated_found", label="complete treated bodies called treated", rows=_treated_found),
-    ProjectionScore(
+    Score(key="treated_found", label="complete treated bodies called treated", rows=_treated_found),
+    Score(
         key="untreated_right", label="complete untreated bodies not called treated, of those found",
         rows=_untreated_right,
     ),
-    ProjectionScore(
+    Score(
         key="leaks_found", rows=_leaks_found,
         label=f"leaks ≥{SCORED_LEAK_ML:g} mL with ≥{SHOWN_SHARE:.0%} of the shadow beside the bodies, suspected",
     ),
-    ProjectionScore(
+    Score(
         key="compartments_right", label="their compartment right, of those suspected", rows=_compartments_right
     ),
-    ProjectionScore(
+    Score(
         key="quiet_without_such_leak", label="treated bodies without such a leak where none is suspected",
         rows=_quiet(lambda leak: leak.shows),
     ),
-    ProjectionScore(
+    Score(
         key="quiet_without_leak", label="treated bodies with no leak beside them where none is suspected",
         rows=_quiet(lambda leak: leak.truth.outside_px > 0),
     ),
-    ProjectionScore(
+    Score(
         key="stray_leaks", label="leaks suspected at untreated or invented bodies, an image",
         rows=once(lambda image: image.stray_leaks),
     ),

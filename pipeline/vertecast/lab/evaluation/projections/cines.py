@@ -7,8 +7,8 @@ from typing import Final
 
 from vertecast.core.results import NotMeasured
 from vertecast.lab.evaluation import agreement
-from vertecast.lab.evaluation.projections.score import Images, ProjectionScore, Rows, RowsOf
-from vertecast.lab.evaluation.projections.scoring import ImageScore
+from vertecast.lab.evaluation.projections.scoring import Images, ImageScore, RowsOf
+from vertecast.lab.evaluation.score import Rows, Score
 
 NOT_SCORED: Final = (
     "shift of the spine between the frames of a cine: a report does not give it",
@@ -75,38 +75,38 @@ def _absolute(rows: RowsOf) -> RowsOf:
     return lambda images: ((abs(row[0]),) for row in rows(images))
 
 
-CINE_SCORES: Final[tuple[ProjectionScore, ...]] = (
-    ProjectionScore(
+CINE_SCORES: Final[tuple[Score[Images], ...]] = (
+    Score(
         key="cine_cement_found", label="cines with cement where it is seen to come",
         rows=lambda images: ((float(_cement_frame(i) is not None),) for i in _with_cement(images)),
     ),
-    ProjectionScore(
+    Score(
         key="cine_cement_error_s", label="first frame of cement, median absolute error (s)",
         rows=_absolute(_cement_delays), statistic=agreement.median, decimals=2,
     ),
-    ProjectionScore(
+    Score(
         key="cine_cement_delay_s", label="first frame of cement, median delay (s)",
         rows=_cement_delays, statistic=agreement.median, decimals=2,
     ),
-    ProjectionScore(
+    Score(
         key="cine_leaks_found", label="cines with a leak that shows where one is suspected, not before any leaked",
         rows=lambda images: (
             (float(_alert_frame(i) is not None and not _is_early(i)),) for i in _with_shown_leak(images)
         ),
     ),
-    ProjectionScore(
+    Score(
         key="cine_leak_error_s", label="first frame of their leak, median absolute error (s)",
         rows=_absolute(_leak_delays), statistic=agreement.median, decimals=2,
     ),
-    ProjectionScore(
+    Score(
         key="cine_leak_delay_s", label="first frame of their leak, median delay (s)",
         rows=_leak_delays, statistic=agreement.median, decimals=2,
     ),
-    ProjectionScore(
+    Score(
         key="cine_early_alerts", label="leaks suspected before any cement leaked, a cine with a leak",
         rows=lambda images: ((float(_is_early(i)),) for i in _with_leak(images)),
     ),
-    ProjectionScore(
+    Score(
         key="cine_false_alerts", label="false alerts, a cine without a leak",
         rows=lambda images: ((float(_alert_frame(i) is not None),) for i in _clean(images)),
     ),

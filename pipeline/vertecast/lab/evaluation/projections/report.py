@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from vertecast import __version__
 from vertecast.core.errors import OutputError, UnreadableError
-from vertecast.lab.evaluation.agreement import GENANT_GRADES, Estimate
+from vertecast.lab.evaluation.counts import abstention_lines, confusion_lines
 from vertecast.lab.evaluation.projections.cines import CINE_SCORES, NOT_SCORED
 from vertecast.lab.evaluation.projections.found import read_projection_findings
-from vertecast.lab.evaluation.projections.score import ProjectionScore
 from vertecast.lab.evaluation.projections.scores import (
     ALL_VIEWS,
     SCORES,
@@ -24,8 +23,9 @@ from vertecast.lab.evaluation.projections.scores import (
     genant_confusion,
     summarize_projections,
 )
-from vertecast.lab.evaluation.projections.scoring import ImageScore, score_projections
+from vertecast.lab.evaluation.projections.scoring import Images, ImageScore, score_projections
 from vertecast.lab.evaluation.projections.truth import read_projection_truth
+from vertecast.lab.evaluation.score import Score
 
 SCORES_VERSION: Final = "1"
 SCORES_NAME: Final = "projection_scores.json"
@@ -82,7 +82,7 @@ def scores_document(results: ProjectionResults) -> dict[str, Any]:
         "scores": {
             score.key: {
                 "label": f"{score.label} ({MARK})",
-                **{view: _estimate_document(value) for view, value in results.estimates[score.key].items()},
+                **{view: value.document() for view, value in results.estimates[score.key].items()},
             }
             for score in SCORES
         },
@@ -119,19 +119,14 @@ def _lines(results: ProjectionResults) -> Iterator[str]:
     yield from (_score_line(results, score, width) for score in SCORES if has_cine or score not in CINE_SCORES)
     yield ""
     yield "Genant grade on lateral views: true in rows, found in columns"
-    yield "   " + "".join(f"{name:>11}" for name in (*map(str, range(GENANT_GRADES)), "not graded", "missed"))
-    for grade, row in enumerate(genant_confusion(images)):
-        yield f"{grade:>3}" + "".join(f"{count:>11}" for count in row)
+    yield from confusion_lines(genant_confusion(images))
     yield ""
     yield "compartments of the leaks that show, in each image: true, suspected"
     for true, found in compartment_confusion(images).items():
         yield f"  {true}: {', '.join(f'{name} {count}' for name, count in found.items())}"
     yield ""
     yield "not measured, of the complete bodies found on lateral views"
-    for name, count in abstentions(images).items():
-        reasons = "; ".join(f"{reason} ({number})" for reason, number in count["reasons"].items())
-        whole = count["measured"] + count["not_measured"]
-        yield f"  {name}: {count['not_measured']} of {whole}{': ' if reasons else ''}{reasons}"
+    yield from abstention_lines(abstentions(images))
     if has_cine:
         yield "not scored"
         yield from (f"  {text}" for text in NOT_SCORED)
@@ -140,26 +135,10 @@ def _lines(results: ProjectionResults) -> Iterator[str]:
         yield from (f"  {i.study_instance_uid} {i.truth.view}: {i.found.reason}" for i in missing)
 
 
-def _score_line(results: ProjectionResults, score: ProjectionScore, width: int) -> str:
+def _score_line(results: ProjectionResults, score: Score[Images], width: int) -> str:
     values = results.estimates[score.key]
-
-    def shown(number: float | None) -> str:
-        return "-" if number is None else f"{number:.{score.decimals}f}"
-
-    whole = values[ALL_VIEWS]
-    interval = " to ".join(map(shown, whole.interval95)) if whole.interval95 else ""
-    by_view = (f"{shown(values[view].value)} ({values[view].count})" for view in VIEWS)
-    line = f"{score.label:{width}}  {shown(whole.value):>8}  {interval:>17}  {whole.count:>5}"
-    return line + "".join(f"{text:>16}" for text in by_view)
-
-
-def _estimate_document(value: Estimate) -> dict[str, Any]:
-    return {
-        "value": value.value,
-        "interval95": value.interval95,
-        "count": value.count,
-        "patients": value.patients,
-    }
+    by_view = (f"{score.shown(values[view].value)} ({values[view].count})" for view in VIEWS)
+    return score.cells(values[ALL_VIEWS], width) + "".join(f"{text:>16}" for text in by_view)
 
 
 def _image_document(image: ImageScore) -> dict[str, Any]:

@@ -10,14 +10,13 @@ from typing import Any, Final, get_args
 from vertecast.core.images import View
 from vertecast.core.results import Place
 from vertecast.lab.evaluation.agreement import Estimate
+from vertecast.lab.evaluation.counts import confuse_grades, count_abstentions
 from vertecast.lab.evaluation.datasets import PLACES
 from vertecast.lab.evaluation.projections.bodies import BODY_SCORES, RATIO_PLACES, Ratio, sagittal
 from vertecast.lab.evaluation.projections.cement import CEMENT_SCORES, shown_leaks
 from vertecast.lab.evaluation.projections.cines import CINE_SCORES
 from vertecast.lab.evaluation.projections.found import FoundFilmBody
-from vertecast.lab.evaluation.projections.score import Images
-from vertecast.lab.evaluation.projections.scoring import ImageScore
-from vertecast.lab.evaluation.studies.counts import confuse_grades, count_abstentions
+from vertecast.lab.evaluation.projections.scoring import Images, ImageScore
 
 SCORES: Final = (*BODY_SCORES, *CEMENT_SCORES, *CINE_SCORES)
 VIEWS: Final[tuple[View, ...]] = get_args(View)
@@ -64,7 +63,10 @@ def summarize_projections(studies: Sequence[tuple[ImageScore, ...]]) -> Projecti
         by_view[view] = [images for images in of_view if images]
     return ProjectionResults(
         studies=tuple(studies),
-        estimates={score.key: {view: score.of(chosen) for view, chosen in by_view.items()} for score in SCORES},
+        estimates={
+            score.key: {view: score.of(chosen, lambda images: images[0].seed) for view, chosen in by_view.items()}
+            for score in SCORES
+        },
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from vertecast.lab.evaluation.projections.truth import (
     TrueImage,
     read_film_labels,
 )
+from vertecast.lab.evaluation.score import Rows
 
 SCORED_LEAK_ML: Final = 0.2
 """Leaks from this volume on must be suspected: on a film a ball of it is about 7 mm wide, a smaller one an edge."""
@@ -155,6 +156,17 @@ class ImageScore:
         return self.truth.sacrum_visible or any(
             upper.complete and lower.complete and upper.has_ribs and not lower.has_ribs for upper, lower in pairs
         )
+
+
+Images: TypeAlias = Sequence[ImageScore]
+"""The images of one study: all of them, or those of one view."""
+
+RowsOf: TypeAlias = Callable[[Images], Rows]
+
+
+def once(value: Callable[[ImageScore], float]) -> RowsOf:
+    """A row for each image."""
+    return lambda images: ((float(value(image)),) for image in images)
 
 
 def score_projections(truth: TrueFilmStudy, found: FoundFilmStudy | None) -> tuple[ImageScore, ...]:

@@ -7,9 +7,9 @@ from typing import Final
 
 from vertecast.core.results import Measured, Quantity
 from vertecast.lab.evaluation import agreement
+from vertecast.lab.evaluation.score import Rows, Score
 from vertecast.lab.evaluation.studies.change import LevelChangeScore
 from vertecast.lab.evaluation.studies.reported import FoundLevelChange
-from vertecast.lab.evaluation.studies.score import Rows, Score
 from vertecast.lab.evaluation.studies.scoring import StudyScore
 
 
@@ -93,7 +93,7 @@ def _course(study: StudyScore) -> Rows:
         yield study.course.found, study.course.expected
 
 
-CHANGE_SCORES: Final[tuple[Score, ...]] = (
+CHANGE_SCORES: Final[tuple[Score[StudyScore], ...]] = (
     Score(
         key="change_levels_matched", label="change: levels matched, where both reports name them", rows=_matched,
         target=("≥", 1.0),

@@ -126,10 +126,7 @@ def scores_document(results: Results) -> dict[str, Any]:
         value = results.estimates[score.key]
         scores[score.key] = {
             "label": score.label,
-            "value": value.value,
-            "interval95": value.interval95,
-            "count": value.count,
-            "patients": value.patients,
+            **value.document(),
             "target": None if score.target is None else f"{score.target[0]}{score.target[1]:g}",
             "reached": score.reached(value.value),
         }

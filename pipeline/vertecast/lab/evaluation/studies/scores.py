@@ -8,11 +8,11 @@ from typing import Final
 
 from vertecast.core.results import Measured, NotMeasured, Place, Quantity
 from vertecast.lab.evaluation import agreement
-from vertecast.lab.evaluation.agreement import Estimate, estimate
+from vertecast.lab.evaluation.agreement import Estimate
 from vertecast.lab.evaluation.datasets import PLACES, FoundBody, TrueBody
+from vertecast.lab.evaluation.score import Rows, Score
 from vertecast.lab.evaluation.studies.change_scores import CHANGE_SCORES
 from vertecast.lab.evaluation.studies.leaks import LeakScore
-from vertecast.lab.evaluation.studies.score import Rows, Score
 from vertecast.lab.evaluation.studies.scoring import StudyScore
 
 FINE_VOXEL_MM: Final = 1.5
@@ -140,7 +140,7 @@ def _once(value: Callable[[StudyScore], float | None]) -> Callable[[StudyScore],
     return rows
 
 
-SCORES: Final[tuple[Score, ...]] = (
+SCORES: Final[tuple[Score[StudyScore], ...]] = (
     Score(
         key="body_dice", label="body Dice, complete bodies, missed = 0",
         rows=lambda s: ((b.dice,) for b in s.complete), target=("≥", 0.95),
@@ -258,12 +258,5 @@ class Results:
 
 def summarize(studies: Sequence[StudyScore]) -> Results:
     """Compute every score; the bootstrap takes some seconds for many studies."""
-    estimates = {}
-    for score in SCORES:
-        rows, patients = [], []
-        for study in studies:
-            added = list(score.rows(study))
-            rows += added
-            patients += [study.truth.patient] * len(added)
-        estimates[score.key] = estimate(rows, patients, score.statistic)
+    estimates = {score.key: score.of(studies, lambda study: study.truth.patient) for score in SCORES}
     return Results(studies=tuple(studies), estimates=estimates)

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from vertecast.lab.evaluation.agreement import GENANT_GRADES, Estimate
+from vertecast.lab.evaluation.agreement import Estimate
+from vertecast.lab.evaluation.counts import abstention_lines, confuse_grades, confusion_lines, count_abstentions
 from vertecast.lab.evaluation.datasets import FoundBody
-from vertecast.lab.evaluation.studies.counts import confuse_grades, count_abstentions
-from vertecast.lab.evaluation.studies.score import Score
+from vertecast.lab.evaluation.score import Score
 from vertecast.lab.evaluation.studies.scores import REPORTED_LEAK_ML, SCORES, Results
 from vertecast.lab.evaluation.studies.scoring import StudyScore
 
@@ -64,29 +64,20 @@ def text_table(results: Results) -> str:
     width = max(len(score.label) for score in SCORES)
     lines.append(f"{'':{width}}  {'value':>8}  {'95 % interval':>17}  {'n':>5}{'  target' if simulated else ''}")
     lines += [_line(score, results.estimates[score.key], width, simulated=simulated) for score in SCORES]
-    lines += ["", *_confusion_lines(genant_confusion(studies)), "", *_leak_lines(leaks_by_compartment(studies))]
-    lines += _abstention_lines(abstentions(studies))
+    lines += ["", "Genant grade: true in rows, found in columns", *confusion_lines(genant_confusion(studies))]
+    lines += ["", *_leak_lines(leaks_by_compartment(studies))]
+    lines += ["not measured, of the complete bodies found", *abstention_lines(abstentions(studies))]
     if failed:
         lines += ["", "without a report:", *(f"  {s.truth.study_instance_uid}: {s.reason}" for s in failed)]
     return "\n".join(lines) + "\n"
 
 
-def _line(score: Score, value: Estimate, width: int, *, simulated: bool) -> str:
-    number = "-" if value.value is None else f"{value.value:.{score.decimals}f}"
-    interval = ""
-    if value.interval95 is not None:
-        interval = " to ".join(f"{end:.{score.decimals}f}" for end in value.interval95)
-    line = f"{score.label:{width}}  {number:>8}  {interval:>17}  {value.count:>5}"
+def _line(score: Score[StudyScore], value: Estimate, width: int, *, simulated: bool) -> str:
+    line = score.cells(value, width)
     if not simulated or score.target is None:
         return line
     verdict = {True: "reached", False: "missed", None: "nothing to score"}[score.reached(value.value)]
     return f"{line}  {score.target[0]}{score.target[1]:g} {verdict}"
-
-
-def _confusion_lines(table: Sequence[Sequence[int]]) -> list[str]:
-    names = [*map(str, range(GENANT_GRADES)), "not graded", "missed"]
-    lines = ["Genant grade: true in rows, found in columns", "   " + "".join(f"{name:>11}" for name in names)]
-    return lines + [f"{grade:>3}" + "".join(f"{count:>11}" for count in row) for grade, row in enumerate(table)]
 
 
 def _leak_lines(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -97,12 +88,3 @@ def _leak_lines(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     lines.append(" " * (width + 2) + "".join(f"{name:>19}" for name in _LEAK_COUNTS))
     rows = (f"  {name:{width}}" + "".join(f"{row[key]:>19}" for key in _LEAK_COUNTS) for name, row in counts.items())
     return [*lines, *rows, ""]
-
-
-def _abstention_lines(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    lines = ["not measured, of the complete bodies found"]
-    for name, count in counts.items():
-        reasons = "; ".join(f"{reason} ({number})" for reason, number in count["reasons"].items())
-        whole = count["measured"] + count["not_measured"]
-        lines.append(f"  {name}: {count['not_measured']} of {whole}{': ' if reasons else ''}{reasons}")
-    return lines

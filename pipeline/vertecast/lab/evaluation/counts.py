@@ -41,3 +41,20 @@ def confuse_grades(grades: Iterable[tuple[int, int | NotMeasured | None]]) -> li
         table[true, column] += 1
     rows: list[list[int]] = table[:GENANT_GRADES].tolist()
     return rows
+
+
+def confusion_lines(table: Sequence[Sequence[int]]) -> list[str]:
+    """`confuse_grades` as text, without a heading."""
+    names = [*map(str, range(GENANT_GRADES)), "not graded", "missed"]
+    lines = ["   " + "".join(f"{name:>11}" for name in names)]
+    return lines + [f"{grade:>3}" + "".join(f"{count:>11}" for count in row) for grade, row in enumerate(table)]
+
+
+def abstention_lines(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """`count_abstentions` as text, without a heading."""
+    lines = []
+    for name, count in counts.items():
+        reasons = "; ".join(f"{reason} ({number})" for reason, number in count["reasons"].items())
+        whole = count["measured"] + count["not_measured"]
+        lines.append(f"  {name}: {count['not_measured']} of {whole}{': ' if reasons else ''}{reasons}")
+    return lines
