@@ -41,6 +41,17 @@ WANTED_DEPTH_PX: Final = 36.0
 DEPTH_RANGE_PX: Final = (27.0, 46.0)
 """Bodies of this depth at first sight are measured at once."""
 
+CLOSE_DEPTHS_PX: Final = (66.0, 80.0)
+"""Depths of a body in the pictures in which its points are read again; the mean of all looks counts. Median error of a
+corner in shares of the depth, at first sight and in this mean, xray_spine 0.4.0: real lateral films 8.1 and 6.5 %, real
+AP films 10.7 and 9.9 %; simulated ones 5.3 and 5.0 %, 5.3 and 5.4 %."""
+
+CLOSE_MARGIN: Final = 1.5
+"""So many depths round the column are seen then."""
+
+SAME_BODY_SHARE: Final = 0.35
+"""Centres of the same body lie nearer to each other in both looks than this share of its depth."""
+
 LEAST_BODIES: Final = 2
 """Fewer bodies than this are no spine."""
 
@@ -111,7 +122,44 @@ class XraySegmenter:
                 closer, found = self._look(radiograph, (again * aspect, again))
                 if len(found) >= len(bodies) - 1:
                     seen, bodies, scale = closer, found, again
+        if len(bodies) >= LEAST_BODIES and depth_px is None:
+            bodies = self._closer(radiograph, bodies, np.array([scale, scale * aspect]))
         return self._result(radiograph, seen, bodies, np.array([scale, scale * aspect]))
+
+    def _closer(
+        self, radiograph: Radiograph, bodies: list[VotedBody], scale: npt.NDArray[np.float64]
+    ) -> list[VotedBody]:
+        """The bodies with their points read again where they are larger, and averaged over the looks.
+
+        Args:
+            radiograph: The picture.
+            bodies: As they were found at ``scale`` (columns, rows).
+            scale: From the radiograph to the working picture.
+        """
+        depth = float(np.median([body.depth_px for body in bodies]))
+        every = np.concatenate([body.points_px for body in bodies])
+        margin = CLOSE_MARGIN * depth
+        low, high = _onto(every.min(axis=0) - margin, scale), _onto(every.max(axis=0) + margin, scale)
+        rows, columns = radiograph.shape
+        first = np.clip(np.floor(low), 0, (columns - 1, rows - 1)).astype(int)
+        last = np.clip(np.ceil(high) + 1, first + 1, (columns, rows)).astype(int)
+        part = (slice(first[1], last[1]), slice(first[0], last[0]))
+        column = Radiograph(intensity=radiograph.intensity[part], valid=radiograph.valid[part])
+        points, spread = [[body.points_px] for body in bodies], [[body.sd_px] for body in bodies]
+        for close_px in CLOSE_DEPTHS_PX:
+            closer = scale * close_px / depth
+            _, found = self._look(column, (float(closer[1]), float(closer[0])))
+            for again in found:
+                here = (_onto(again.points_px, closer) + first + 0.5) * scale - 0.5
+                away = [np.linalg.norm(body.points_px.mean(axis=0) - here.mean(axis=0)) for body in bodies]
+                n = int(np.argmin(away))
+                if away[n] <= SAME_BODY_SHARE * bodies[n].depth_px:
+                    points[n].append(here)
+                    spread[n].append(again.sd_px * depth / close_px)
+        return [
+            replace(body, points_px=np.mean(points[n], axis=0), sd_px=np.mean(spread[n], axis=0))
+            for n, body in enumerate(bodies)
+        ]
 
     def _look(
         self, radiograph: Radiograph, scale: tuple[float, float], *, mirrored: bool = True
