@@ -22,8 +22,8 @@ from vertecast.core.errors import InputError, OutputError, UnreadableError, Vert
 if TYPE_CHECKING:
     from vertecast.core.images import Volume
     from vertecast.core.results import VertebraFinding
+    from vertecast.core.study_result import StudyResult
     from vertecast.study import Segmenter
-    from vertecast.study.result import StudyResult
 
 PLACES: Final = ("anterior", "middle", "posterior")
 HEIGHT_KEY: Final = re.compile(rf"vertebrae_(\w+)_height_({'|'.join(PLACES)})_mm")

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from vertecast.core.config import SegmentationOptions
     from vertecast.core.images import Mask, ProjectionSegmentation, Radiograph
     from vertecast.core.results import VertebraFinding
+    from vertecast.core.study_result import StudyResult
     from vertecast.lab.evaluation.projections.films import FilmFolder, FilmScore
     from vertecast.lab.evaluation.real.images import RealImage, RealScore
     from vertecast.lab.evaluation.real.variants import Variant
     from vertecast.study import ProjectionSegmenter, Segmenter
-    from vertecast.study.result import StudyResult
 
 EXIT_NOTHING: Final = 3
 

@@ -15,15 +15,14 @@ from pathlib import Path
 
 from vertecast.core.config import BatchOptions, Config
 from vertecast.core.results import SeriesResult, StudyReport
+from vertecast.core.study_result import StudyResult
 from vertecast.io.discover import StudyFiles, refusal
 from vertecast.report import outputs
 from vertecast.report.html import printing
-from vertecast.report.outputs import MeasuredStudy
 from vertecast.run import batch, jobs
 from vertecast.run.engine import Engine
 from vertecast.run.jobs import Step, StepOutcome, run_step
 from vertecast.run.workers import ProcessPool
-from vertecast.study import StudyResult
 
 SECONDS = 0.5
 
@@ -45,14 +44,14 @@ def begin(study: StudyFiles, *_: object) -> StudyResult:
     return StudyResult(report=report)
 
 
-def write(study: MeasuredStudy, directory: Path, **_: object) -> tuple[str, ...]:
+def write(study: StudyResult, directory: Path, **_: object) -> tuple[str, ...]:
     """Stands for the outputs: the report alone, put in place as always."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         if directory.name == "full":
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-        return outputs.write_study(MeasuredStudy(report=study.report), directory)
+        return outputs.write_study(StudyResult(report=study.report), directory)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 

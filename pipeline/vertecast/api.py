@@ -20,12 +20,12 @@ from vertecast.core.errors import ConfigurationError, InputError, UnreadableErro
 from vertecast.core.images import Mask, Volume
 from vertecast.core.report_json import from_document
 from vertecast.core.results import NotMeasured, StudyReport
+from vertecast.core.study_result import StudyResult
 from vertecast.io.discover import StudyFiles, find_studies
 from vertecast.report.outputs import REPORT_NAME, write_study
 from vertecast.report.summary import vertebra_csv
 from vertecast.run.engine import shipped_engine
-from vertecast.run.jobs import measured_study
-from vertecast.study import ProjectionSegmenter, Segmenter, StudyResult, analyze_study
+from vertecast.study import ProjectionSegmenter, Segmenter, analyze_study
 from vertecast.study.change import EarlierStudy, with_changes
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Analysis:
         Raises:
             OutputError: the folder holds something else than a report, or cannot be written.
         """
-        return write_study(measured_study(self._result), Path(out), dicom=self._config.dicom)
+        return write_study(self._result, Path(out), dicom=self._config.dicom)
 
 
 def analyze(

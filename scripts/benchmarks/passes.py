@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.processes import Run, observe
 
 if TYPE_CHECKING:
+    from vertecast.core.study_result import StudyResult
     from vertecast.io.discover import StudyFiles
-    from vertecast.study import ProjectionSegmenter, Segmenter, StudyResult
+    from vertecast.study import ProjectionSegmenter, Segmenter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,6 @@ def analyse(folder: Path, *, ct: Segmenter | None = None, film: ProjectionSegmen
 def _write(result: StudyResult) -> None:
     """All outputs, into a folder that goes again."""
     from vertecast.report.outputs import write_study
-    from vertecast.run.jobs import measured_study
 
     with tempfile.TemporaryDirectory() as out:
-        write_study(measured_study(result), Path(out) / "study")
+        write_study(result, Path(out) / "study")

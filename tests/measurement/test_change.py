@@ -23,6 +23,7 @@ from vertecast.core.results import (
     StudyReport,
     VertebraFinding,
 )
+from vertecast.core.study_result import StudyResult
 from vertecast.measurement.change.study import (
     MIXED,
     ONE_FILM,
@@ -33,7 +34,7 @@ from vertecast.measurement.change.study import (
     timeline,
 )
 from vertecast.run.jobs import NO_LABELS
-from vertecast.study import EarlierStudy, StudyResult, with_changes
+from vertecast.study import EarlierStudy, with_changes
 
 UNKNOWN = NotMeasured(reason="not seen")
 numbers = st.floats(-100, 100)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from phantoms.cine import Cine
 from phantoms.projection import Body, Film, thirds
 from vertecast.core.results import SeriesResult, StudyReport
+from vertecast.core.study_result import Film as MeasuredFilm
+from vertecast.core.study_result import Filmstrip, StudyResult
 from vertecast.measurement.cine.analysis import CineAnalyzer
 from vertecast.measurement.projection.study import combine_views, measure_projection
-from vertecast.report.figures.filmstrip import Filmstrip
 from vertecast.study.filmstrip import FilmstripCollector
-from vertecast.study.result import Film as MeasuredFilm
 
 UID = "1.2.826.0.1.3680043.8.498.3"
 TILTED = (Body(tilt_deg=4), Body(first=22, last=26, tilt_deg=-3), Body(tilt_deg=-6), Body(first=27, last=26))
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilmCase:
-    """A study of a lateral film, an AP film without mm, and a cine with a leak."""
-
-    report: StudyReport
-    films: tuple[MeasuredFilm, ...]
-    strips: tuple[Filmstrip, ...]
-
-
-def make_film_case() -> FilmCase:
-    """Measure everything as the workflow does."""
+def make_film_case() -> StudyResult:
+    """A study of a lateral film, an AP film without mm, and a cine with a leak, measured as every study is."""
     lateral = Film(bodies=thirds(Body(first=17, middle=21, last=26)))
     ap = Film(bodies=TILTED, view="ap", has_spacing=False)
     cine = Cine()
@@ -76,4 +67,5 @@ def make_film_case() -> FilmCase:
         MeasuredFilm(series_instance_uid=one.series_instance_uid, radiograph=image, labels=one.labels)
         for (image, _), one in pairs
     )
-    return FilmCase(report=report, films=films, strips=(Filmstrip(cine=course, frames=collector.finish(course)),))
+    strip = Filmstrip(cine=course, frames=collector.finish(course))
+    return StudyResult(report=report, films=(*films[:-1], replace(films[-1], strip=strip)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from phantoms.film_case import FilmCase, make_film_case
+from phantoms.film_case import make_film_case
 from vertecast.core import anatomy, geometry
 from vertecast.core.anatomy import Compartment, Structure, YeomType
 from vertecast.core.images import Mask, Segmentation, Volume
@@ -30,6 +30,7 @@ from vertecast.core.results import (
     StudyReport,
     VertebraFinding,
 )
+from vertecast.core.study_result import StudyResult
 from vertecast.report import labels
 
 SERIES = "1.2.826.0.1.3680043.8.498.20"
@@ -66,7 +67,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def film_case() -> FilmCase:
+def film_case() -> StudyResult:
     return make_film_case()
 
 

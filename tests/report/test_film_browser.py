@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator
 
 from page_visit import Visit
-from phantoms.film_case import FilmCase
+from vertecast.core.study_result import StudyResult
 from vertecast.report.figures.films import render_films
 from vertecast.report.figures.filmstrip import render_strips
 from vertecast.report.html import page
@@ -20,7 +20,7 @@ LATERAL, CINE = "[data-scene=film_1]", "[data-scene=film_3]"
 
 
 @pytest.fixture(scope="module")
-def film_path(film_case: FilmCase, tmp_path_factory) -> Path:
+def film_path(film_case: StudyResult, tmp_path_factory) -> Path:
     report = film_case.report
     shown = render_films(film_case.films, report) | render_strips(film_case.strips, report.cines)
     path = tmp_path_factory.mktemp("films") / "report.html"

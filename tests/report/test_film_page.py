@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 
 from page_checker import Checker
-from phantoms.film_case import UID, FilmCase
+from phantoms.film_case import UID
 from vertecast.core.report_json import from_document
 from vertecast.core.results import CineFinding, GrowthPoint, NotMeasured, Quantity
+from vertecast.core.study_result import StudyResult
 from vertecast.report import wording
 from vertecast.report.figures.filmstrip import render_strips
 from vertecast.report.html import film_tables, growth, page
-from vertecast.report.outputs import MeasuredStudy, write_study
+from vertecast.report.outputs import write_study
 
 NONE = NotMeasured(reason="no cement seen in 40 frames")
 
 
-def test_the_page_of_films_is_whole_and_needs_nothing_else(film_case: FilmCase, tmp_path: Path) -> None:
-    written = write_study(
-        MeasuredStudy(report=film_case.report, films=film_case.films, strips=film_case.strips), tmp_path / "x"
-    )
-    numbers = [frame.frame_number for frame in film_case.strips[0].frames]
+def test_the_page_of_films_is_whole_and_needs_nothing_else(film_case: StudyResult, tmp_path: Path) -> None:
+    study = StudyResult(report=film_case.report, films=film_case.films)
+    written = write_study(study, tmp_path / "x")
+    numbers = [frame.frame_number for frame in study.strips[0].frames]
     assert 5 <= len(numbers) <= 8
     assert {f"images/cine_1_frame_{number}.png" for number in numbers} <= set(written)
     text = (tmp_path / "x" / "report.html").read_text(encoding="utf-8")
@@ -39,8 +39,8 @@ def test_the_page_of_films_is_whole_and_needs_nothing_else(film_case: FilmCase, 
     assert text.count("First suspected leak, ") == 1
 
 
-def test_what_films_miss_stands_on_the_page_and_in_the_document(film_case: FilmCase, tmp_path: Path) -> None:
-    write_study(MeasuredStudy(report=film_case.report, films=film_case.films), tmp_path / "x")
+def test_what_films_miss_stands_on_the_page_and_in_the_document(film_case: StudyResult, tmp_path: Path) -> None:
+    write_study(StudyResult(report=film_case.report, films=film_case.films), tmp_path / "x")
     content = json.loads((tmp_path / "x" / "report.json").read_text(encoding="utf-8"))
     assert from_document(content) == film_case.report
     text = (tmp_path / "x" / "report.html").read_text(encoding="utf-8")
@@ -61,13 +61,13 @@ def test_what_films_miss_stands_on_the_page_and_in_the_document(film_case: FilmC
     assert not any("leak" in line for line in wording.summary(untreated)), "without cement nothing leaks"
 
 
-def test_a_vertebra_in_two_views_is_one(film_case: FilmCase) -> None:
+def test_a_vertebra_in_two_views_is_one(film_case: StudyResult) -> None:
     lateral = [v for v in film_case.report.vertebrae if "left" not in v.heights]
     assert 0 < len(lateral) < len(film_case.report.vertebrae)
     assert f" {len(lateral)} vertebrae" in wording.summary(film_case.report)[0]
 
 
-def test_ap_heights_are_ratios_where_mm_do_not_hold(film_case: FilmCase) -> None:
+def test_ap_heights_are_ratios_where_mm_do_not_hold(film_case: StudyResult) -> None:
     table = film_tables.ap_table(film_case.report)
     names = [row[0].text for row in table.rows]
     assert names == ["L1 (series 2)", "L2 (series 2), treated", "L3 (series 2)", "L4 (series 2)"]
@@ -81,7 +81,7 @@ def test_ap_heights_are_ratios_where_mm_do_not_hold(film_case: FilmCase) -> None
     assert rows[1]["Coronal tilt"].text == wording.quantity(tilts["coronal tilt L2"])  # type: ignore[arg-type]
 
 
-def test_the_tilts_of_two_films_are_told_apart(film_case: FilmCase) -> None:
+def test_the_tilts_of_two_films_are_told_apart(film_case: StudyResult) -> None:
     """The second film measures all of its bodies, the first one only two."""
     first = [v for v in film_case.report.vertebrae if v.series_instance_uid == f"{UID}.2"]
     points = first[0].six_points_px
@@ -104,7 +104,7 @@ def test_the_tilts_of_two_films_are_told_apart(film_case: FilmCase) -> None:
     assert shown == ["–", "1.0°", "2.0°", "–", "3.0°", "4.0°", "5.0°", "6.0°"]
 
 
-def test_angles_name_their_view_and_films_their_areas(film_case: FilmCase) -> None:
+def test_angles_name_their_view_and_films_their_areas(film_case: StudyResult) -> None:
     rows = [[cell.text for cell in row] for row in film_tables.angle_table(film_case.report).rows]
     assert {row[1] for row in rows if row[0] == "largest Cobb angle"} == {"2, AP"}
     assert {row[1] for row in rows if row[0] != "largest Cobb angle"} <= {"1, lateral", "3, lateral"}
@@ -164,7 +164,7 @@ def test_shares_and_unknown_times_are_named_as_such() -> None:
 
 
 @pytest.mark.parametrize("values", [[0.0] * 3, [None] * 3, [0.0, None], [1e-6, 2e5], [3.0] * 2000])
-def test_any_course_can_be_drawn(values: list[float | None], film_case: FilmCase) -> None:
+def test_any_course_can_be_drawn(values: list[float | None], film_case: StudyResult) -> None:
     cine = finding(values)
     plot = growth.plot_growth(cine)
     assert plot is not None
@@ -177,7 +177,7 @@ def test_one_frame_has_no_curve() -> None:
     assert growth.plot_growth(finding([1.0])) is None
 
 
-def test_each_cine_has_its_own_strip(film_case: FilmCase) -> None:
+def test_each_cine_has_its_own_strip(film_case: StudyResult) -> None:
     """Both planes of a biplane system share a series; the strip belongs to the cine it was made from."""
     other = finding([0.0, 0.0])
     report = replace(film_case.report, cine=other, further_cines=(film_case.strips[0].cine,))

@@ -13,12 +13,12 @@ from fakes import BlockFilmSegmenter, BlockSegmenter, write_film
 from vertecast.core.config import Config
 from vertecast.core.images import Radiograph
 from vertecast.core.results import ImageReference
+from vertecast.core.study_result import Film, StudyResult
 from vertecast.io.discover import StudyFiles, find_studies
 from vertecast.report.figures import drawing
 from vertecast.report.figures.films import render_films
-from vertecast.report.outputs import MeasuredStudy, write_study
+from vertecast.report.outputs import write_study
 from vertecast.study import analyze_study
-from vertecast.study.result import Film
 
 
 def test_bodies_are_outlined_where_they_lie_and_the_page_shows_them(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_bodies_are_outlined_where_they_lie_and_the_page_shows_them(tmp_path: Pa
     assert abs(columns.min() / scale - 70) < 3
     assert abs(rows.min() / scale - 40) < 3
     assert abs(rows.max() / scale - 199) < 3
-    written = write_study(MeasuredStudy(report=result.report, films=result.films), tmp_path / "out")
+    written = write_study(StudyResult(report=result.report, films=result.films), tmp_path / "out")
     assert "images/film_1.png" in written
     assert "data:image/png" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
@@ -66,10 +66,10 @@ def test_the_labels_of_a_film_are_written_with_its_series_and_frame(case, tmp_pa
         Film(series_instance_uid="1.2.9", radiograph=blank, labels=film_labels),
     ]
     folder = tmp_path / "out"
-    assert {"labels_1.png", "labels_2.png"} <= set(write_study(MeasuredStudy(report=case.report, films=films), folder))
+    assert {"labels_1.png", "labels_2.png"} <= set(write_study(StudyResult(report=case.report, films=films), folder))
     with Image.open(folder / "labels_2.png") as picture:
         assert (picture.mode, picture.text) == ("L", {"SeriesInstanceUID": "1.2.9", "FrameNumber": "7"})
         written = np.asarray(picture)
     np.testing.assert_array_equal(written, np.select([film_labels == n for n in (200, 201, 210)], [1, 2, 3]))
-    write_study(MeasuredStudy(report=case.report, films=films[:1]), folder)
+    write_study(StudyResult(report=case.report, films=films[:1]), folder)
     assert not (folder / "labels_2.png").exists()

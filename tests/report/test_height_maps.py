@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from vertecast.core.images import HeightMap
+from vertecast.core.study_result import StudyResult
 from vertecast.report import outputs
 from vertecast.report.figures.height_maps import COLOUR_MAP, render_height_maps
 from vertecast.report.figures.pictures import Picture
@@ -60,7 +61,7 @@ def test_a_level_map_still_has_a_scale() -> None:
 def test_it_is_written_beside_the_other_pictures_and_shown_on_the_page(case, tmp_path: Path) -> None:
     maps = [wedge("L1", 12.0, 24.0)]
     written = outputs.write_study(
-        outputs.MeasuredStudy(report=case.report, volume=case.volume, labels=case.labels, height_maps=maps),
+        StudyResult(report=case.report, volume=case.volume, labels=case.labels, height_maps=maps),
         tmp_path / "x",
     )
     assert "images/height_map_L1.png" in written

@@ -14,6 +14,7 @@ import pytest
 from vertecast.core.errors import OutputError
 from vertecast.core.report_json import from_document
 from vertecast.core.results import NotMeasured
+from vertecast.core.study_result import StudyResult
 from vertecast.report import labels, outputs
 from vertecast.report.summary import COLUMNS, RunSummary, StudyRun
 
@@ -26,9 +27,7 @@ def entries(folder: Path) -> set[str]:
 
 def test_a_study_is_written_whole(case, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "1.2.3"
-    written = outputs.write_study(
-        outputs.MeasuredStudy(report=case.report, volume=case.volume, labels=case.labels), folder
-    )
+    written = outputs.write_study(StudyResult(report=case.report, volume=case.volume, labels=case.labels), folder)
     assert written == (
         "fhir.json",
         "images/coronal.png",
@@ -48,7 +47,7 @@ def test_a_study_is_written_whole(case, tmp_path: Path) -> None:
 
 
 def test_without_image_and_labels_there_is_still_a_report(case, tmp_path: Path) -> None:
-    assert outputs.write_study(outputs.MeasuredStudy(report=case.report), tmp_path / "x") == (
+    assert outputs.write_study(StudyResult(report=case.report), tmp_path / "x") == (
         "fhir.json",
         "report.html",
         "report.json",
@@ -58,9 +57,9 @@ def test_without_image_and_labels_there_is_still_a_report(case, tmp_path: Path) 
 
 def test_an_earlier_report_is_replaced_and_notes_beside_it_are_kept(case, tmp_path: Path) -> None:
     folder = tmp_path / "x"
-    outputs.write_study(outputs.MeasuredStudy(report=case.report, labels=case.labels), folder)
+    outputs.write_study(StudyResult(report=case.report, labels=case.labels), folder)
     (folder / "notes.txt").write_text("mine")
-    outputs.write_study(outputs.MeasuredStudy(report=replace(case.report, warnings=("again",))), folder)
+    outputs.write_study(StudyResult(report=replace(case.report, warnings=("again",))), folder)
     assert entries(folder) == {"notes.txt", "fhir.json", "report.html", "report.json", "report.pdf"}
     assert json.loads((folder / "report.json").read_text())["warnings"] == ["again"]
     assert entries(tmp_path) == {"x"}
@@ -75,14 +74,14 @@ def test_what_is_no_report_is_never_replaced(case, tmp_path: Path, kind: str) ->
     else:
         target.write_text("input")
     with pytest.raises(OutputError, match="--out"):
-        outputs.write_study(outputs.MeasuredStudy(report=case.report), target)
+        outputs.write_study(StudyResult(report=case.report), target)
     assert (target / "seg_1.dcm" if kind == "folder" else target).read_text() == "input"
     assert entries(tmp_path) == {"patient"}
 
 
 def test_a_full_disk_leaves_the_earlier_report(case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "x"
-    outputs.write_study(outputs.MeasuredStudy(report=case.report), folder)
+    outputs.write_study(StudyResult(report=case.report), folder)
 
     def full(*_: object) -> None:
         raise DISK_FULL
@@ -91,7 +90,7 @@ def test_a_full_disk_leaves_the_earlier_report(case, tmp_path: Path, monkeypatch
     monkeypatch.setattr(outputs.pictures, "render_pictures", lambda *_, **__: {})
     changed = replace(case.report, warnings=("new",))
     with pytest.raises(OutputError, match=r"No space left.*--out"):
-        outputs.write_study(outputs.MeasuredStudy(report=changed, labels=case.labels), folder)
+        outputs.write_study(StudyResult(report=changed, labels=case.labels), folder)
     assert entries(tmp_path) == {"x"}
     assert json.loads((folder / "report.json").read_text())["warnings"] == list(case.report.warnings)
 
@@ -100,7 +99,7 @@ def test_a_swap_that_fails_brings_the_earlier_report_back(
     case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, rename = tmp_path / "x", os.rename
-    outputs.write_study(outputs.MeasuredStudy(report=case.report), folder)
+    outputs.write_study(StudyResult(report=case.report), folder)
 
     def fail_once(source: Path, target: Path) -> None:
         if source.name.endswith(".partial"):
@@ -109,7 +108,7 @@ def test_a_swap_that_fails_brings_the_earlier_report_back(
 
     monkeypatch.setattr(os, "rename", fail_once)
     with pytest.raises(OutputError):
-        outputs.write_study(outputs.MeasuredStudy(report=case.report), folder)
+        outputs.write_study(StudyResult(report=case.report), folder)
     assert entries(tmp_path) == {"x"}
     assert (folder / "report.json").is_file()
 
@@ -117,10 +116,10 @@ def test_a_swap_that_fails_brings_the_earlier_report_back(
 @pytest.mark.parametrize("is_replaced", [False, True])
 def test_a_kill_between_the_two_renames_loses_nothing(case, tmp_path: Path, is_replaced: bool) -> None:
     folder, old = tmp_path / "x", tmp_path / ".x.01234567.old"
-    outputs.write_study(outputs.MeasuredStudy(report=case.report), old)
+    outputs.write_study(StudyResult(report=case.report), old)
     (old / "notes.txt").write_text("mine")
     if is_replaced:
-        outputs.write_study(outputs.MeasuredStudy(report=replace(case.report, warnings=("new",))), folder)
+        outputs.write_study(StudyResult(report=replace(case.report, warnings=("new",))), folder)
     outputs.remove_half_written(folder)
     assert entries(tmp_path) == {"x"}
     assert (folder / "notes.txt").read_text() == "mine"
@@ -131,7 +130,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(case, tmp_path: Path, is_r
 def test_a_folder_that_cannot_be_made_is_an_output_error(case, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        outputs.write_study(outputs.MeasuredStudy(report=case.report), tmp_path / "file" / "x")
+        outputs.write_study(StudyResult(report=case.report), tmp_path / "file" / "x")
     with pytest.raises(OutputError):
         outputs.write_run(tmp_path / "file", RunSummary(studies=(), started=""))
 
@@ -139,7 +138,7 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(case, tmp_path: Path) -
 def test_a_report_that_breaks_the_schema_is_not_written(case, tmp_path: Path) -> None:
     wrong = replace(case.report.vertebrae[0], level="L9")
     with pytest.raises(OutputError, match="schema"):
-        outputs.write_study(outputs.MeasuredStudy(report=replace(case.report, vertebrae=(wrong,))), tmp_path / "x")
+        outputs.write_study(StudyResult(report=replace(case.report, vertebrae=(wrong,))), tmp_path / "x")
     assert entries(tmp_path) == set()
 
 
@@ -213,6 +212,6 @@ def test_the_documented_columns_are_those_written(case, tmp_path: Path, reposito
 def test_every_file_of_a_study_is_documented(case, tmp_path: Path, repository: Path) -> None:
     text = (repository / "docs" / "outputs.md").read_text(encoding="utf-8")
     for name in outputs.write_study(
-        outputs.MeasuredStudy(report=case.report, volume=case.volume, labels=case.labels), tmp_path / "x"
+        StudyResult(report=case.report, volume=case.volume, labels=case.labels), tmp_path / "x"
     ):
         assert f"`{name}`" in text or name.startswith("images/"), name

@@ -10,8 +10,8 @@ import pytest
 from phantoms.cine import Cine
 from vertecast.core.images import Radiograph
 from vertecast.core.results import CineFinding, GrowthPoint, NotMeasured, Quantity
+from vertecast.core.study_result import Filmstrip
 from vertecast.measurement.cine.analysis import BLANK, CineAnalyzer, FrameResult
-from vertecast.report.figures.filmstrip import Filmstrip
 from vertecast.study.filmstrip import KEPT_FRAMES, FilmstripCollector
 
 NONE = NotMeasured(reason="no cement seen")

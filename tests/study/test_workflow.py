@@ -16,7 +16,7 @@ from vertecast.io.discover import SeriesFiles, StudyFiles, find_studies, refusal
 from vertecast.report.dicom.source import source_study
 from vertecast.study import analyze_study
 from vertecast.study import ct as workflow
-from vertecast.study.result import phase_of
+from vertecast.study.assemble import phase_of
 
 
 def study_of(path: Path) -> StudyFiles:

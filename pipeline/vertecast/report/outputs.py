@@ -10,7 +10,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +20,14 @@ from vertecast.core import report_json
 from vertecast.core.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL, METAL_LABEL
 from vertecast.core.config import DicomOptions
 from vertecast.core.errors import OutputError
-from vertecast.core.images import HeightMap, Mask, MeasuredImage, Volume
+from vertecast.core.images import MeasuredImage
 from vertecast.core.patient import Patient
 from vertecast.core.results import StudyReport
+from vertecast.core.study_result import Film, StudyResult
 from vertecast.report import labels, summary
 from vertecast.report.figures import pictures
-from vertecast.report.figures.films import MeasuredFilm, render_films
-from vertecast.report.figures.filmstrip import Filmstrip, render_strips
+from vertecast.report.figures.films import render_films
+from vertecast.report.figures.filmstrip import render_strips
 from vertecast.report.figures.height_maps import render_height_maps
 from vertecast.report.html import colour_tables, index, page, printing
 from vertecast.report.html.viewer.film_scenes import render_film_scenes
@@ -59,34 +60,8 @@ _OWN_PATTERNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MeasuredStudy:
-    """A report with what its pictures, its page and its DICOM objects are made of.
-
-    Attributes:
-        report: The study.
-        volume: Its CT; None without one, or where only a label map was given.
-        labels: Label map (`labels.label_map`); None where nothing was segmented.
-        height_maps: Of fractured and treated bodies on the CT.
-        canal: Non-zero inside the spinal canal, on any grid; None where it was not seen.
-        films: Projections that were measured, each with its series and its labels.
-        strips: A few frames of each cine.
-        dicom_images: What came from DICOM, the CT first: structured report, segmentations, pictures
-            and PDF go back into its study.
-    """
-
-    report: StudyReport
-    volume: Volume | None = None
-    labels: Mask | None = None
-    height_maps: Sequence[HeightMap] = ()
-    canal: Mask | None = None
-    films: Sequence[MeasuredFilm] = ()
-    strips: Sequence[Filmstrip] = ()
-    dicom_images: Sequence[MeasuredImage] = ()
-
-
 def write_study(
-    study: MeasuredStudy, directory: Path, *, dicom: DicomOptions = _AS_USUAL, patient: Patient | None = None
+    study: StudyResult, directory: Path, *, dicom: DicomOptions = _AS_USUAL, patient: Patient | None = None
 ) -> tuple[str, ...]:
     """Write the outputs of one study into a folder that is new, empty, or holds an earlier report.
 
@@ -134,7 +109,7 @@ def write_study(
         return tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
 
 
-def _pictures(study: MeasuredStudy, report: StudyReport) -> dict[str, pictures.Picture]:
+def _pictures(study: StudyResult, report: StudyReport) -> dict[str, pictures.Picture]:
     """Every picture of the study, by name."""
     shown: dict[str, pictures.Picture] = {}
     if study.labels is not None:
@@ -145,7 +120,7 @@ def _pictures(study: MeasuredStudy, report: StudyReport) -> dict[str, pictures.P
     return shown
 
 
-def _scenes(study: MeasuredStudy, report: StudyReport) -> tuple[Scene, ...]:
+def _scenes(study: StudyResult, report: StudyReport) -> tuple[Scene, ...]:
     """What the page lets its reader scroll through."""
     found: tuple[Scene, ...] = ()
     if study.labels is not None:
@@ -183,7 +158,7 @@ def _write_fhir(report: StudyReport, path: Path) -> None:
     path.write_text(json.dumps(study_bundle(report), ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _write_film_labels(film: MeasuredFilm, path: Path) -> None:
+def _write_film_labels(film: Film, path: Path) -> None:
     """Write the labels of a film (rows, columns) as 8-bit grey PNG; its text chunks say of which series and frame."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo

@@ -18,21 +18,15 @@ from vertecast.core.errors import BundleError, VertecastError
 from vertecast.core.images import Mask
 from vertecast.core.patient import Patient
 from vertecast.core.results import NotMeasured, StudyReport
+from vertecast.core.study_result import StudyResult
 from vertecast.io.discover import StudyFiles
 from vertecast.io.study_header import read_patient
 from vertecast.io.volumes import read_label_map
-from vertecast.report.outputs import LABELS_NAME, MeasuredStudy, remove_half_written, write_study
+from vertecast.report.outputs import LABELS_NAME, remove_half_written, write_study
 from vertecast.report.summary import StudyRun
 from vertecast.run.engine import Engine, Loader, ProjectionLoader
 from vertecast.run.resume import FINGERPRINT_NAME, fingerprint_of, taken_over
-from vertecast.study import (
-    EarlierStudy,
-    ProjectionSegmenter,
-    Segmenter,
-    StudyResult,
-    analyze_study,
-    with_changes,
-)
+from vertecast.study import EarlierStudy, ProjectionSegmenter, Segmenter, analyze_study, with_changes
 from vertecast.study.deidentify import Deidentification
 
 NO_MEMORY: Final = "the memory did not suffice; use fewer workers or a machine with more of it"
@@ -243,7 +237,7 @@ def _run_job(job: Job, fingerprint: str, earlier: Sequence[Done]) -> StudyRun:
         if result.status == "analyzed":
             (job.folder / FINGERPRINT_NAME).unlink(missing_ok=True)
             remove_half_written(job.folder)
-            outputs = write_study(measured_study(result), job.folder, dicom=job.config.dicom, patient=patient)
+            outputs = write_study(result, job.folder, dicom=job.config.dicom, patient=patient)
             (job.folder / FINGERPRINT_NAME).write_text(fingerprint + "\n", encoding="ascii")
     except BundleError:
         raise
@@ -278,20 +272,6 @@ def _compared(result: StudyResult, job: Job, earlier: Sequence[Done]) -> StudyRe
     if result.report.change is not None and len(patients) > 1:
         result = replace(result, report=replace(result.report, warnings=(*result.report.warnings, OTHER_PATIENT)))
     return result
-
-
-def measured_study(result: StudyResult) -> MeasuredStudy:
-    """What is written of an analysed study."""
-    return MeasuredStudy(
-        report=result.report,
-        volume=result.volume,
-        labels=result.labels,
-        height_maps=result.height_maps,
-        canal=result.canal,
-        films=result.films,
-        strips=[film.strip for film in result.films if film.strip is not None],
-        dicom_images=result.dicom_images,
-    )
 
 
 def load_models(engine: Engine, options: SegmentationOptions) -> None:

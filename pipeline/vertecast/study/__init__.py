@@ -6,21 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vertecast.core.config import Config
+from vertecast.core.study_result import Film, StudyResult
 from vertecast.io.discover import StudyFiles, is_projection
 from vertecast.io.rules import apply_rules
+from vertecast.study.assemble import together
 from vertecast.study.change import EarlierStudy, with_changes
 from vertecast.study.ct import analyze_ct
 from vertecast.study.label_map import analyze_label_map, is_label_map
 from vertecast.study.preview import SeriesPreview, preview_study
 from vertecast.study.projection import analyze_projections
-from vertecast.study.result import (
-    Film,
-    ProjectionSegmenter,
-    Segmenter,
-    StudyResult,
-    numbered_after,
-    phase_of,
-)
+from vertecast.study.segmenters import ProjectionSegmenter, Segmenter
 
 __all__ = [
     "EarlierStudy",
@@ -62,33 +57,4 @@ def analyze_study(
     if not films:
         return ct
     own = analyze_projections(replace(study, series=films, rejected=()), config, projection_segmenter)
-    return _together(ct, own, config)
-
-
-def _together(ct: StudyResult, films: StudyResult, config: Config) -> StudyResult:
-    """One report of both; the CT comes first, since what it measures is more."""
-    a, b = ct.report, films.report
-    series = (*a.series, *b.series)
-    analyzed = any(one.status == "analyzed" for one in series)
-    phase, source = (
-        phase_of(config.analysis, cement_seen=bool(a.cement or b.cement), cines=b.cines)
-        if analyzed
-        else (a.phase, "unknown")
-    )
-    cement, leaks = numbered_after(b.cement, b.leaks, len(a.cement))
-    report = replace(
-        b,
-        phase=phase,
-        phase_source=source,
-        series=series,
-        models=(*a.models, *b.models),
-        vertebrae=(*a.vertebrae, *b.vertebrae),
-        angles=(*a.angles, *b.angles),
-        deformity_indices=(*a.deformity_indices, *b.deformity_indices),
-        cement=(*a.cement, *cement),
-        leaks=(*a.leaks, *leaks),
-        hardware=(*a.hardware, *b.hardware),
-        limits=(*a.limits, *b.limits),
-        warnings=(*a.warnings, *b.warnings),
-    )
-    return replace(ct, report=report, films=films.films)
+    return together(ct, own, config)

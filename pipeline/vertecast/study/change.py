@@ -14,10 +14,10 @@ from vertecast.core.anatomy import POSTERIOR_LABEL_OFFSET, Level
 from vertecast.core.geometry import FloatArray
 from vertecast.core.images import Mask
 from vertecast.core.results import ChangeFinding, NotMeasured, Quantity, StudyReport, VertebraFinding
+from vertecast.core.study_result import StudyResult
 from vertecast.measurement.change.cement import MARGIN_MM, CementMotion, follow_cement
 from vertecast.measurement.change.registration import align_vertebra
 from vertecast.measurement.change.study import Overlay, Visit, bodies, compare_studies, shared_modality, timeline
-from vertecast.study.result import StudyResult
 
 LEAST_FOR_TIMELINE: Final = 3
 

@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
+from vertecast.core.anatomy import Structure
 from vertecast.core.config import Config
 from vertecast.core.errors import InputError, UnsupportedError
-from vertecast.core.images import Segmentation
+from vertecast.core.images import Mask, Segmentation
 from vertecast.core.results import LevelAssignment, ModelUsed, SeriesResult, StudyReport
+from vertecast.core.study_result import StudyResult
 from vertecast.io.ct.series import CtSeries, choose_ct_series, read_ct
 from vertecast.io.discover import StudyFiles, refusal
 from vertecast.io.source_images import ct_source
@@ -19,7 +23,8 @@ from vertecast.measurement.shared.deformity_index import deformity_indices
 from vertecast.measurement.shared.plausibility import implausible, unusual_size
 from vertecast.report.labels import label_map
 from vertecast.segmentation.label_map.schemes import MOST_UNKNOWN_LEVELS
-from vertecast.study.result import Segmenter, StudyResult, phase_of, seen_canal
+from vertecast.study.assemble import phase_of
+from vertecast.study.segmenters import Segmenter
 
 OTHER_PART: Final = "shows another part of the patient than the series that was analysed; analyse it on its own"
 
@@ -131,7 +136,7 @@ def _measure(
         labels=labels,
         pieces=measured.pieces,
         height_maps=measured.height_maps,
-        canal=seen_canal(segmentation),
+        canal=_seen_canal(segmentation),
     )
 
 
@@ -147,3 +152,11 @@ def _limits(ct: CtSeries, levels: Sequence[LevelAssignment]) -> Iterator[str]:
         yield "Contrast medium was given: bone density reads too high, and bright vessels can look like cement."
     if ct.kvp is not None and ct.kvp != 120.0:
         yield f"Taken at {ct.kvp:g} kVp: limits of bone density hold for 120 kVp."
+
+
+def _seen_canal(segmentation: Segmentation) -> Mask | None:
+    """The spinal canal for the pictures; None where it was drawn from the arches round it instead of seen."""
+    if segmentation.canal_is_inferred:
+        return None
+    canal = (segmentation.structure == Structure.CANAL).astype(np.uint8)
+    return Mask(labels=canal, lps_from_index=segmentation.lps_from_index) if canal.any() else None

@@ -13,10 +13,10 @@ import numpy as np
 from pydicom import Dataset
 
 from vertecast.core.images import DicomSource
+from vertecast.core.study_result import Film, StudyResult
 from vertecast.io.discover import StudyFiles
 from vertecast.io.identity.deidentify import clean_header
 from vertecast.io.identity.pseudonyms import Pseudonyms
-from vertecast.study.result import Film, StudyResult
 
 UID_FIELDS: Final = ("_uid", "pre_study")
 """Fields whose names end so hold a UID, or the name of a file in its place."""

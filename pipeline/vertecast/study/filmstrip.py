@@ -16,8 +16,9 @@ import numpy.typing as npt
 from vertecast.core.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL
 from vertecast.core.images import Radiograph
 from vertecast.core.results import CineFinding, NotMeasured, Quantity
+from vertecast.core.study_result import StripFrame
 from vertecast.measurement.cine.analysis import FrameResult
-from vertecast.report.figures.filmstrip import StripFrame, strip_frame
+from vertecast.report.figures.filmstrip import strip_frame
 
 KEPT_FRAMES: Final = 48
 """So many frames at most are kept to choose from: about 10 MB."""

@@ -12,6 +12,7 @@ from vertecast.core.config import Config
 from vertecast.core.errors import InputError
 from vertecast.core.images import Grid, Mask, Volume
 from vertecast.core.results import ModelUsed, StudyReport
+from vertecast.core.study_result import StudyResult
 from vertecast.io.discover import StudyFiles, refusal
 from vertecast.io.volumes import read_label_map
 from vertecast.measurement.ct.levels import number_vertebrae
@@ -19,7 +20,8 @@ from vertecast.measurement.ct.study import measure_study
 from vertecast.measurement.shared.deformity_index import deformity_indices
 from vertecast.measurement.shared.plausibility import implausible, unusual_size
 from vertecast.report.labels import label_map
-from vertecast.study.result import Segmenter, StudyResult, phase_of
+from vertecast.study.assemble import phase_of
+from vertecast.study.segmenters import Segmenter
 
 PAINTED_HU: Final = 400
 UNPAINTED_HU: Final = -1000

@@ -20,15 +20,16 @@ from vertecast.core.results import (
     SeriesResult,
     StudyReport,
 )
+from vertecast.core.study_result import Film, Filmstrip, StudyResult
 from vertecast.io.discover import SeriesFiles, StudyFiles, refusal
 from vertecast.io.projection.images import ProjectionImage, choose_projection_series, projection_files, read_projection
 from vertecast.io.source_images import projection_source
 from vertecast.measurement.cine.analysis import CineAnalyzer
 from vertecast.measurement.projection.study import NO_SPINE, ProjectionMeasurement, combine_views, measure_projection
 from vertecast.measurement.shared.deformity_index import deformity_indices
-from vertecast.report.figures.filmstrip import Filmstrip
+from vertecast.study.assemble import numbered_after, phase_of
 from vertecast.study.filmstrip import FilmstripCollector
-from vertecast.study.result import Film, ProjectionSegmenter, StudyResult, numbered_after, phase_of
+from vertecast.study.segmenters import ProjectionSegmenter
 
 SAMPLED_SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Places in a cine that are looked at for the frame that shows most."""

@@ -17,11 +17,12 @@ from fakes import SECRET_NAME, BlockFilmSegmenter, BlockSegmenter, write_dicom, 
 from phantoms.xray import projection, save_one
 from vertecast.core.config import Config, DicomOptions
 from vertecast.core.images import OWN_RESULT
+from vertecast.core.study_result import StudyResult
 from vertecast.io.discover import StudyFiles, find_studies
 from vertecast.report import outputs
 from vertecast.report.dicom.identity import digest, result_uid
 from vertecast.report.html import printing
-from vertecast.study import StudyResult, analyze_study
+from vertecast.study import analyze_study
 
 DATES = ("ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime", "ContributionDateTime")
 
@@ -52,17 +53,7 @@ def analyzed(folder: Path) -> StudyResult:
 
 def written(result: StudyResult, folder: Path, options: DicomOptions | None = None) -> list[Path]:
     """The DICOM objects of a study."""
-    names = outputs.write_study(
-        outputs.MeasuredStudy(
-            report=result.report,
-            volume=result.volume,
-            labels=result.labels,
-            films=result.films,
-            dicom_images=result.dicom_images,
-        ),
-        folder,
-        dicom=options or DicomOptions(),
-    )
+    names = outputs.write_study(replace(result, height_maps=(), canal=None), folder, dicom=options or DicomOptions())
     return [folder / name for name in names if name.endswith(".dcm")]
 
 

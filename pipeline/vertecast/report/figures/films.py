@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from vertecast.core.images import Radiograph
-from vertecast.core.results import ImageReference, NotMeasured, PixelPoint, SixPointsPx, StudyReport, VertebraFinding
+from vertecast.core.results import NotMeasured, PixelPoint, SixPointsPx, StudyReport, VertebraFinding
+from vertecast.core.study_result import Film
 from vertecast.report import wording
 from vertecast.report.figures import drawing
 from vertecast.report.figures.pictures import Picture
@@ -19,36 +20,12 @@ _WINDOW: Final = (1.0, 99.7)
 """Percentiles of the pixels that show the patient, from black to white."""
 
 
-class MeasuredFilm(Protocol):
-    """A projection with what was found in its pixels."""
-
-    @property
-    def series_instance_uid(self) -> str:
-        """Series of the image."""
-        ...
-
-    @property
-    def radiograph(self) -> Radiograph:
-        """The image."""
-        ...
-
-    @property
-    def labels(self) -> npt.NDArray[np.uint8]:
-        """Cement and metal in it (rows, columns)."""
-        ...
-
-    @property
-    def image(self) -> ImageReference | None:
-        """Which of its series' images it is; None for a picture file, which is a series of its own."""
-        ...
-
-
-def render_films(films: Sequence[MeasuredFilm], report: StudyReport) -> dict[str, Picture]:
+def render_films(films: Sequence[Film], report: StudyReport) -> dict[str, Picture]:
     """A picture of every film, by name: "film_1", "film_2", ..."""
     return {f"film_{n}": _render(film, report) for n, film in enumerate(films, start=1)}
 
 
-def _render(film: MeasuredFilm, report: StudyReport) -> Picture:
+def _render(film: Film, report: StudyReport) -> Picture:
     """One film with everything that was found on it."""
     uid, radiograph, labels = film.series_instance_uid, film.radiograph, film.labels
     aspect = 1.0 if radiograph.spacing is None else radiograph.spacing.row_mm / radiograph.spacing.column_mm

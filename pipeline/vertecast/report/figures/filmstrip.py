@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,41 +11,13 @@ import numpy.typing as npt
 from vertecast.core.anatomy import CEMENT_INSIDE_LABEL, CEMENT_LEAKED_LABEL
 from vertecast.core.images import Radiograph
 from vertecast.core.results import CineFinding, Quantity
+from vertecast.core.study_result import Filmstrip, StripFrame
 from vertecast.report.figures import drawing, films
 from vertecast.report.figures.pictures import Picture
 from vertecast.report.html import growth
 
 LONG_SIDE_PX: Final = 320
 """Longest side of a frame of the strip."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StripFrame:
-    """One small frame.
-
-    Attributes:
-        frame_number: From 1.
-        grey: Picture (rows, columns), uint8, bone bright.
-        labels: 200 cement inside a body's outline, 201 outside, else 0 (rows, columns), uint8.
-        outlines: Corners (n, 2) of every body, (column, row) of the small picture.
-        aspect: Height of a pixel over its width.
-        notes: Why the frame was chosen ("first cement").
-    """
-
-    frame_number: int
-    grey: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.uint8]
-    outlines: tuple[npt.NDArray[np.float64], ...]
-    aspect: float = 1.0
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Filmstrip:
-    """The frames of one cine, in their order."""
-
-    cine: CineFinding
-    frames: tuple[StripFrame, ...]
 
 
 def strip_frame(

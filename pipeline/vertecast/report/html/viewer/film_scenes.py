@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from vertecast.core import anatomy
 from vertecast.core.results import NotMeasured, StudyReport, VertebraFinding
+from vertecast.core.study_result import Film
 from vertecast.report import wording
 from vertecast.report.figures import drawing, films
 from vertecast.report.html.viewer import grids
@@ -26,12 +27,12 @@ _CODES: Final = {
 }
 
 
-def render_film_scenes(measured: Sequence[films.MeasuredFilm], report: StudyReport) -> tuple[Scene, ...]:
+def render_film_scenes(measured: Sequence[Film], report: StudyReport) -> tuple[Scene, ...]:
     """A scene of every film, named and ordered as its picture: "film_1", "film_2", ..."""
     return tuple(_scene(f"film_{n}", film, report) for n, film in enumerate(measured, start=1))
 
 
-def _scene(name: str, film: films.MeasuredFilm, report: StudyReport) -> Scene:
+def _scene(name: str, film: Film, report: StudyReport) -> Scene:
     radiograph = film.radiograph
     step = max(1, max(radiograph.shape) // LONG_SIDE_PX)
     shades, (low, high) = _shades(film, step)
@@ -71,7 +72,7 @@ def _scene(name: str, film: films.MeasuredFilm, report: StudyReport) -> Scene:
     )
 
 
-def _shades(film: films.MeasuredFilm, step: int) -> tuple[npt.NDArray[np.uint8], tuple[float, float]]:
+def _shades(film: Film, step: int) -> tuple[npt.NDArray[np.uint8], tuple[float, float]]:
     """A film made smaller, in codes (rows, columns), and the limits of the usual window in per cent of its range."""
     radiograph = film.radiograph
     rows, columns = (size // step for size in radiograph.shape)
@@ -126,7 +127,7 @@ def _structures(codes: npt.NDArray[np.uint8], bodies: Sequence[SceneBody]) -> It
     )
 
 
-def _leaks(film: films.MeasuredFilm, report: StudyReport, step: int) -> Iterator[tuple[str, list[float]]]:
+def _leaks(film: Film, report: StudyReport, step: int) -> Iterator[tuple[str, list[float]]]:
     for leak in report.leaks:
         seen = leak.evidence
         if (

@@ -1,51 +1,44 @@
-"""What the analysis of a study gives, and what it needs."""
+"""What the analysis of a study gives: a report with what it was measured on, for everything that is written of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from vertecast.core.anatomy import Structure
-from vertecast.core.config import AnalysisOptions
-from vertecast.core.images import (
-    DicomSource,
-    HeightMap,
-    Mask,
-    MeasuredImage,
-    Piece,
-    ProjectionSegmentation,
-    Radiograph,
-    Segmentation,
-    Volume,
-)
-from vertecast.core.results import CementFinding, CineFinding, ImageReference, LeakFinding, StudyReport
-from vertecast.report.figures.filmstrip import Filmstrip
-
-Phase: TypeAlias = Literal["pre", "intra", "post", "unknown"]
-PhaseSource: TypeAlias = Literal["operator", "cement seen", "no cement seen", "unknown"]
+from vertecast.core.images import DicomSource, HeightMap, Mask, MeasuredImage, Piece, Radiograph, Volume
+from vertecast.core.results import CineFinding, ImageReference, StudyReport
 
 
-class Segmenter(Protocol):
-    """What finds the vertebrae. The shipped one is `CtSegmenter`; tests bring their own."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StripFrame:
+    """One small frame.
 
-    def segment(self, volume: Volume) -> Segmentation:
-        """Find vertebrae, cement and metal. Raises `UnsupportedError` where no spine is in view."""
-        ...
+    Attributes:
+        frame_number: From 1.
+        grey: Picture (rows, columns), uint8, bone bright.
+        labels: 200 cement inside a body's outline, 201 outside, else 0 (rows, columns), uint8.
+        outlines: Corners (n, 2) of every body, (column, row) of the small picture.
+        aspect: Height of a pixel over its width.
+        notes: Why the frame was chosen ("first cement").
+    """
+
+    frame_number: int
+    grey: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+    outlines: tuple[npt.NDArray[np.float64], ...]
+    aspect: float = 1.0
+    notes: tuple[str, ...] = ()
 
 
-class ProjectionSegmenter(Protocol):
-    """What finds the vertebrae on a projection. The shipped one is `XraySegmenter`."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Filmstrip:
+    """The frames of one cine, in their order."""
 
-    def segment(self, radiograph: Radiograph, *, depth_px: float | None = None) -> ProjectionSegmentation:
-        """Find bodies, cement and metal; a picture without a spine has no body and no view.
-
-        ``depth_px``: depth of its bodies in columns, where that is known.
-        """
-        ...
+    cine: CineFinding
+    frames: tuple[StripFrame, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,6 +87,11 @@ class StudyResult:
     canal: Mask | None = None
 
     @property
+    def strips(self) -> tuple[Filmstrip, ...]:
+        """A few frames of each cine."""
+        return tuple(film.strip for film in self.films if film.strip is not None)
+
+    @property
     def dicom_images(self) -> tuple[MeasuredImage, ...]:
         """What came from DICOM, the CT first: results go back into its study."""
         images = []
@@ -136,42 +134,3 @@ class StudyResult:
             return ""
         reasons = [series.reason for series in self.report.series if series.status == self.status]
         return "; ".join(dict.fromkeys(reasons)) or "no image series in the study"
-
-
-def seen_canal(segmentation: Segmentation) -> Mask | None:
-    """The spinal canal for the pictures; None where it was drawn from the arches round it instead of seen."""
-    if segmentation.canal_is_inferred:
-        return None
-    canal = (segmentation.structure == Structure.CANAL).astype(np.uint8)
-    return Mask(labels=canal, lps_from_index=segmentation.lps_from_index) if canal.any() else None
-
-
-def phase_of(
-    options: AnalysisOptions, *, cement_seen: bool, cines: Iterable[CineFinding] = ()
-) -> tuple[Phase, PhaseSource]:
-    """The operator's word, else what the images show: cement that appears in a cine is being injected."""
-    if options.phase != "auto":
-        return options.phase, "operator"
-    if any(map(_cement_appears, cines)):
-        return "intra", "cement seen"
-    return ("post", "cement seen") if cement_seen else ("pre", "no cement seen")
-
-
-def _cement_appears(cine: CineFinding) -> bool:
-    """Whether a cine begins without the cement that it ends with; cement in its first frame was there before."""
-    first = cine.first_cement_frame
-    return isinstance(first, int) and bool(cine.growth) and first > cine.growth[0].frame_number
-
-
-def numbered_after(
-    cement: Sequence[CementFinding], leaks: Sequence[LeakFinding], count: int
-) -> tuple[tuple[CementFinding, ...], tuple[LeakFinding, ...]]:
-    """Cement and leaks of one image with ids that go on after ``count`` others: C1 becomes C4 after three."""
-
-    def moved(name: str) -> str:
-        return f"C{int(name.removeprefix('C')) + count}"
-
-    return (
-        tuple(replace(finding, id=moved(finding.id)) for finding in cement),
-        tuple(replace(finding, cement_id=moved(finding.cement_id)) for finding in leaks),
-    )
