@@ -11,7 +11,7 @@ from scipy import special
 
 from phantoms.spine import SpinePhantom, normal_shape
 from vertecast.core import geometry
-from vertecast.core.anatomy import Compartment, YeomType
+from vertecast.core.anatomy import Compartment, Structure, YeomType
 from vertecast.core.images import Segmentation, Volume
 from vertecast.core.results import LeakFinding, NotMeasured, Quantity
 from vertecast.measurement.ct.levels import assign_levels
@@ -100,6 +100,19 @@ def test_share_of_the_canal_that_a_leak_fills() -> None:
     assert leak.canal_fill.interval95[0] < section / (22 * 16) < leak.canal_fill.interval95[1]
     assert leak.canal_contact is True
     assert leak.disc_crossed is None
+
+
+def test_a_disc_reaches_as_far_as_it_is_seen_before_its_body() -> None:
+    # The front of a wedged body lies behind that of its disc.
+    made = phantom(INSIDE, ((0.0, -19.5, -16.5), 2.5, 0), bodies=2)
+    assert only_leak(made).compartment is Compartment.PREVERTEBRAL
+    seen = made.segmentation()
+    index = np.stack(np.meshgrid(*map(np.arange, seen.structure.shape), indexing="ij"), axis=-1)
+    x, y, z = np.moveaxis(made.local(0, geometry.apply(seen.lps_from_index, index)), -1, 0)
+    disc = (np.abs(x) < 12) & (np.abs(y) < 23) & (z < -13) & (z > -20) & (seen.structure == Structure.BACKGROUND)
+    structure = np.where(disc, np.uint8(Structure.DISC), seen.structure)
+    (leak,) = measured(made, segmentation=replace(seen, structure=structure)).leaks
+    assert leak.compartment is Compartment.DISC_INFERIOR
 
 
 def test_a_canal_that_was_inferred_has_no_filled_share() -> None:
