@@ -1,5 +1,6 @@
 # make demo   analyses data_samples/ and prints where the report page lies
 # make test   runs the tests
+# make coverage  the same, and which lines they do not reach
 # make docs   builds the documentation into out/site, with the reports of the samples and a notebook that is run
 # All make the virtual environment and install what is missing. PYTHON and VENV may be set from outside.
 
@@ -11,24 +12,27 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 INPUTS = pyproject.toml constraints.txt scripts/install_system.sh
 
-.PHONY: demo docs test lint clean
+.PHONY: demo test coverage docs lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/vertecast analyze data_samples --out $(OUT)
 
 # The tests of whole programs and servers wait much, so they run beside the others; their output follows at the end.
-PYTEST = $(VENV)/bin/python -m pytest --cov --cov-report=
+PYTEST = $(VENV)/bin/python -m pytest --durations=20 --durations-min=5
 PROGRAMS = tests/service tests/report tests/run tests/cli tests/study tests/core $(wildcard tests/test_*.py)
 PARTS = tests/io tests/segmentation tests/measurement tests/lab
 
 test: $(VENV)/.installed-dev
-	@rm -f .coverage .coverage.*
 	@COVERAGE_FILE=.coverage.programs $(PYTEST) $(PROGRAMS) >.programs.log 2>&1 & programs=$$!; \
 	COVERAGE_FILE=.coverage.parts $(PYTEST) $(PARTS); parts=$$?; \
 	wait $$programs; programs=$$?; cat .programs.log; rm .programs.log; \
-	$(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report --skip-covered; \
 	test $$parts -eq 0 && test $$programs -eq 0
+
+# Counting lines makes the tests a fifth slower.
+coverage: PYTEST += --cov --cov-report=
+coverage: test
+	$(VENV)/bin/coverage combine --quiet && $(VENV)/bin/coverage report --skip-covered
 
 docs: $(VENV)/.installed-dev demo
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
