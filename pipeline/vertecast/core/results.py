@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
@@ -27,6 +28,13 @@ class Quantity:
     value: float
     unit: str
     interval95: tuple[float, float] | None = None
+
+    @classmethod
+    def around(
+        cls, value: float, half_width: float, unit: str, *, least: float = -math.inf, most: float = math.inf
+    ) -> Quantity:
+        """A number with an interval that reaches equally far to both sides, but not beyond what it can be."""
+        return cls(value=value, unit=unit, interval95=(max(value - half_width, least), min(value + half_width, most)))
 
     @property
     def half_width(self) -> float:

@@ -135,7 +135,7 @@ def _signed(first: FloatArray, second: FloatArray, left: FloatArray, error_deg: 
     """Angle (deg) from one direction to posterior to another, in the plane across ``left``; kyphosis is positive."""
     a, b = first - np.dot(first, left) * left, second - np.dot(second, left) * left
     angle = float(np.degrees(np.arctan2(np.dot(np.cross(b, a), left), np.dot(a, b))))
-    return Quantity(value=angle, unit="deg", interval95=(angle - error_deg, angle + error_deg))
+    return Quantity.around(angle, error_deg, "deg")
 
 
 def _endplate(finding: VertebraFinding, plate: Endplate) -> tuple[FloatArray, FloatArray, float]:

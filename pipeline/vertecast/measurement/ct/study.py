@@ -199,10 +199,7 @@ def _hardware(
             HardwareFinding(
                 series_instance_uid=series_instance_uid,
                 kind="metal",
-                volume=Quantity(
-                    value=float(sizes[number - 1]), unit="mL",
-                    interval95=(max(float(sizes[number - 1]) - error, 0.0), float(sizes[number - 1]) + error),
-                ),
+                volume=Quantity.around(float(sizes[number - 1]), error, "mL", least=0.0),
                 center_lps_mm=(float(center[0]), float(center[1]), float(center[2])),
             )
         )  # fmt: skip

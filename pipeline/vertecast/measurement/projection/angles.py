@@ -71,7 +71,7 @@ def cobb_deg(upper: PlaneBody, lower: PlaneBody) -> Quantity:
 
 
 def _angle(value: float, sd: float) -> Quantity:
-    return Quantity(value=value, unit="deg", interval95=(value - Z95 * sd, value + Z95 * sd))
+    return Quantity.around(value, Z95 * sd, "deg")
 
 
 def _turned(angle_deg: float) -> float:
@@ -137,7 +137,7 @@ def _largest_cobb(findings: Sequence[VertebraFinding], measured: Mapping[int, Pl
     value, m, n = max(pairs)
     low, high = cobb_deg(measured[m], measured[n]).interval95 or (value, value)
     half = (high - low) / 2
-    angle = Quantity(value=value, unit="deg", interval95=(max(value - half, 0.0), value + half))
+    angle = Quantity.around(value, half, "deg", least=0.0)
     upper, lower = findings[m], findings[n]
     return (
         AngleFinding(

@@ -70,13 +70,13 @@ class MeasuredPlane:
         """A length in mm with its interval, or why there is none."""
         if self.no_mm is not None:
             return self.no_mm
-        return Quantity(value=value, unit="mm", interval95=(max(value - Z95 * sd, 0.0), value + Z95 * sd))
+        return Quantity.around(value, Z95 * sd, "mm", least=0.0)
 
     def area(self, value: float, half_width: float) -> Quantity | NotMeasured:
         """An area in mm2 with its interval, or why there is none."""
         if self.no_mm is not None:
             return self.no_mm
-        return Quantity(value=value, unit="mm2", interval95=(max(value - half_width, 0.0), value + half_width))
+        return Quantity.around(value, half_width, "mm2", least=0.0)
 
 
 def plane_of(spacing: ProjectionSpacing | None) -> MeasuredPlane:

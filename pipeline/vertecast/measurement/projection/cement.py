@@ -259,7 +259,7 @@ def edge_px(mask: BoolImage) -> int:
 
 def _outside(share: float, own: BoolImage) -> Quantity:
     error = EDGE_ERROR_PX * edge_px(own) / np.count_nonzero(own) * np.sqrt(share * (1 - share)) * 2
-    return Quantity(value=share, unit="1", interval95=(max(share - float(error), 0.0), min(share + float(error), 1.0)))
+    return Quantity.around(share, float(error), "1", least=0.0, most=1.0)
 
 
 def _refine(intensity: npt.NDArray[np.float32], own: BoolImage, free: BoolImage) -> BoolImage:

@@ -111,7 +111,7 @@ def wedge_angle_deg(body: PlaneBody) -> Quantity:
     """Angle between the two endplates; positive where the front (AP: the left) is lower."""
     value = body.slope_deg(0) - body.slope_deg(1)
     error = Z95 * float(np.hypot(body.slope_sd_deg(0), body.slope_sd_deg(1)))
-    return Quantity(value=value, unit="deg", interval95=(value - error, value + error))
+    return Quantity.around(value, error, "deg")
 
 
 def has_double_contour(radiograph: Radiograph, body: PlaneBody, plane: MeasuredPlane) -> bool:

@@ -219,14 +219,14 @@ def _worst_loss(bodies: Sequence[Heights | NotMeasured], names: Sequence[str], s
 
 def length(value: float, sd: float) -> Quantity:
     """A length in mm with the interval of its standard deviation."""
-    return Quantity(value=value, unit="mm", interval95=(max(value - Z95 * sd, 0.0), value + Z95 * sd))
+    return Quantity.around(value, Z95 * sd, "mm", least=0.0)
 
 
 def ratio(value: float, reference: float, sd: float, reference_sd: float) -> Quantity:
     """Quotient of two heights with the interval from both."""
     share = value / reference
     error = Z95 * float(np.hypot(sd / reference, share * reference_sd / reference))
-    return Quantity(value=share, unit="1", interval95=(max(share - error, 0.0), share + error))
+    return Quantity.around(share, error, "1", least=0.0)
 
 
 def genant_grade(height_loss: float) -> int:

@@ -80,7 +80,7 @@ def body_volume(segmentation: Segmentation, instance: int, layout: Layout) -> Me
     surface = float(np.count_nonzero(mask & ~ndimage.binary_erosion(mask)))
     value = voxels * step**3 / 1000
     error = Z95 * OUTLINE_ERROR_VOXELS * surface * step**3 / 1000
-    return Quantity(value=value, unit="mL", interval95=(max(value - error, 0.0), value + error))
+    return Quantity.around(value, error, "mL", least=0.0)
 
 
 def trabecular_density(volume: Volume, body: BodyGeometry, *, treated: bool) -> Measured:
@@ -110,7 +110,7 @@ def trabecular_density(volume: Volume, body: BodyGeometry, *, treated: bool) -> 
         return NotMeasured(reason="trabecular bone fills only a part of the core")
     value = float(hu[is_bone].mean())
     error = T95_OF_EIGHT * float(means.std(ddof=1)) / np.sqrt(8)
-    return Quantity(value=value, unit="[hnsf'U]", interval95=(value - error, value + error))
+    return Quantity.around(value, error, "[hnsf'U]")
 
 
 def not_representative(densities: Sequence[Measured]) -> list[int]:

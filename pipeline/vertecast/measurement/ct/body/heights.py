@@ -132,7 +132,7 @@ def _measured(
         ratios=compared.ratios,
         height_loss=compared.height_loss,
         reference=compared.reference,
-        wedge_angle=Quantity(value=angle, unit="deg", interval95=(angle - angle_error, angle + angle_error)),
+        wedge_angle=Quantity.around(angle, angle_error, "deg"),
         deformity=compared.deformity,
         genant_grade=compared.genant_grade,
         genant_grade_range=compared.genant_grade_range,

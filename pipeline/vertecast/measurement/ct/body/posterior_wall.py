@@ -166,7 +166,7 @@ def retropulsion(
     behind = from_bottom @ np.array([along[1], -along[0]])
     value, share = _farthest(behind, from_bottom @ along / float(np.linalg.norm(top - bottom)))
     sd = float(np.sqrt(own.sd_mm**2 + (share * above.sd_mm) ** 2 + ((1 - share) * below.sd_mm) ** 2))
-    return Quantity(value=value, unit="mm", interval95=(value - Z95 * sd, value + Z95 * sd))
+    return Quantity.around(value, Z95 * sd, "mm")
 
 
 def _farthest(behind_mm: FloatArray, share: FloatArray) -> tuple[float, float]:

@@ -119,7 +119,7 @@ def find_emboli(
                 suspected=True,
                 yeom_type=UNSEEN_ROUTE,
                 volume=Quantity(value=piece.volume_ml, unit="mL", interval95=(low, piece.volume_ml + piece.error_ml)),
-                farthest=Quantity(value=farthest, unit="mm", interval95=(farthest - error_mm, farthest + error_mm)),
+                farthest=Quantity.around(farthest, error_mm, "mm"),
                 canal_distance=IN_LUNG,
                 canal_contact=False,
                 evidence=evidence_at(volume.lps_from_index, piece.voxels, source),

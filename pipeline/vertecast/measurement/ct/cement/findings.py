@@ -95,7 +95,7 @@ def _fill(inside: Quantity, body: Measured) -> Measured:
         return NotMeasured(reason="no body volume")
     share = inside.value / body.value
     error = float(np.hypot(inside.half_width, share * body.half_width) / body.value)
-    return Quantity(value=share, unit="1", interval95=(max(share - error, 0.0), share + error))
+    return Quantity.around(share, error, "1", least=0.0)
 
 
 def _contact(local: FloatArray, body: BodyGeometry) -> Literal["none", "superior", "inferior", "both"]:

@@ -71,7 +71,7 @@ def farthest(found: CementMap, visible: npt.NDArray[np.intp]) -> Quantity:
     """Largest distance of voxels (n, 3) from the bony outline (mm)."""
     value = float(max(found.outside_mm[tuple(visible.T)].max(), 0.0))
     error = Z95 * 0.3 * float(geometry.spacing_mm(found.lps_from_index).max())
-    return Quantity(value=value, unit="mm", interval95=(max(value - error, 0.0), value + error))
+    return Quantity.around(value, error, "mm", least=0.0)
 
 
 def canal_distance(
@@ -84,7 +84,7 @@ def canal_distance(
         return NO_CANAL
     points, step = geometry.apply(found.lps_from_index, visible), canal.spacing_mm
     value = max(float(cKDTree(canal.points_lps_mm).query(points)[0].min()) - step / 2, 0.0)
-    return Quantity(value=value, unit="mm", interval95=(max(value - step, 0.0), value + step))
+    return Quantity.around(value, step, "mm", least=0.0)
 
 
 def canal_contact(distance: Measured) -> bool | NotMeasured:
@@ -143,7 +143,7 @@ def canal_fill(
     edge_mm = Z95 * OUTLINE_ERROR_VOXELS * canal.spacing_mm
     canal_error = edge_mm * 2 * np.sqrt(np.pi / whole[worst])
     error = value * float(np.hypot(leak_error, canal_error))
-    return Quantity(value=value, unit="1", interval95=(max(value - error, 0.0), min(value + error, 1.0)))
+    return Quantity.around(value, error, "1", least=0.0, most=1.0)
 
 
 def across_disc(
@@ -178,7 +178,7 @@ def across_disc(
     value = float(np.clip(share[at], 0.0, 1.0))
     plates = [b.height_sd_mm["middle"] / np.sqrt(2) for b in (body, neighbour)]
     error = float(Z95 * np.hypot(*plates) / height[at])
-    crossed = Quantity(value=value, unit="1", interval95=(max(value - error, 0.0), min(value + error, 1.0)))
+    crossed = Quantity.around(value, error, "1", least=0.0, most=1.0)
     return crossed, bool(np.count_nonzero(gap <= half_voxel + CONTACT_MM) >= CONTACT_VOXELS)
 
 

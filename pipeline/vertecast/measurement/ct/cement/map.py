@@ -145,7 +145,7 @@ class CementMap:
         own_ml = np.hypot(VOLUME_EDGE_VOXELS, clipped_voxels) * boundary * voxel / 1000
         shared_ml = OUTLINE_SHIFT_MM * self._shared_mm2(where) / 1000
         error = float(Z95 * np.hypot(own_ml, shared_ml))
-        return Quantity(value=value, unit="mL", interval95=(max(value - error, 0.0), value + error))
+        return Quantity.around(value, error, "mL", least=0.0)
 
     def _shared_mm2(self, where: npt.NDArray[np.bool_]) -> float:
         """Area in which the cement ``where`` touches other cement: exact for a plane, whatever way it looks."""
