@@ -2,7 +2,8 @@
 # make test   runs the tests
 # make coverage  the same, and which lines they do not reach
 # make docs   builds the documentation into out/site, with the reports of the samples and a notebook that is run
-# All make the virtual environment and install what is missing. PYTHON and VENV may be set from outside.
+# make release  builds source archive, wheel, list of licences and bill of materials into dist/, and tries the wheel
+# All but the last make the virtual environment and install what is missing. PYTHON and VENV may be set from outside.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +13,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 INPUTS = pyproject.toml constraints.txt scripts/install_system.sh
 
-.PHONY: demo test coverage docs lint clean
+.PHONY: demo test coverage docs lint release clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -36,6 +37,9 @@ coverage: test
 
 docs: $(VENV)/.installed-dev demo
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+release:
+	PYTHON=$(PYTHON) TORCH_CPU_INDEX=$(TORCH_CPU_INDEX) sh scripts/release.sh
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
