@@ -138,7 +138,7 @@ def test_a_part_comes_back_when_a_run_is_stopped(parts: ModuleType) -> None:
 FORKED = """
 import torch
 from ablation_parts import PARTS, left_out
-from vertecast.lab.simulation import projected
+from vertecast.lab.simulation.projection import projected
 
 class Rate(torch.utils.data.IterableDataset):
     def __iter__(self):
