@@ -290,7 +290,7 @@ def _unclipped_plateau(crop: CementCrop, bright: npt.NDArray[np.bool_], backgrou
     edges = np.arange(*EDGE_HU)
     near = crop.distance_mm(bright, TAIL_MM) < TAIL_MM
     counts = np.histogram(crop.hu[near], edges)[0].astype(np.float64)
-    if counts.sum() < MIN_EDGE_VOXELS:
+    if counts.sum() < MIN_EDGE_VOXELS or background_hu >= EDGE_HU[0]:
         return CLIP_HU
     heights = np.arange(CLIP_HU, 2 * CLIP_HU, 50.0) - background_hu
     outward = -special.ndtri(((edges[:-1] + edges[1:]) / 2 - background_hu) / heights[:, None])
