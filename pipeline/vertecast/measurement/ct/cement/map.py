@@ -285,7 +285,7 @@ def _unclipped_plateau(crop: CementCrop, bright: npt.NDArray[np.bool_], backgrou
     """Plateau of clipped cement, from how many voxels of its edge hold which value.
 
     Across an edge that a Gaussian has blurred the value falls as its integral does: fast at half of the height, where
-    few voxels lie, slowly near the plateau. The height whose numbers of voxels fit best those below the clip is taken.
+    few voxels lie, slowly near the plateau. Heights count by how well their numbers of voxels fit those below the clip.
     """
     edges = np.arange(*EDGE_HU)
     near = crop.distance_mm(bright, TAIL_MM) < TAIL_MM
@@ -298,7 +298,10 @@ def _unclipped_plateau(crop: CementCrop, bright: npt.NDArray[np.bool_], backgrou
     weight = 1 / np.maximum(counts, 1)
     scale = (weight * expected * counts).sum(axis=1) / (weight * expected**2).sum(axis=1)
     misfit = (weight * (scale[:, None] * expected - counts) ** 2).sum(axis=1)
-    return float(heights[int(np.argmin(misfit))] + background_hu)
+    # Neighbours and noise scatter the numbers more than chance does; where many heights fit, their mean is taken.
+    scatter = max(float(misfit.min()) / (len(counts) - 2), 1.0)
+    likely = np.exp(-(misfit - misfit.min()) / (2 * scatter))
+    return float((likely * heights).sum() / likely.sum() + background_hu)
 
 
 def _attribute(
