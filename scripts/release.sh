@@ -12,6 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 installed() {
+    # shellcheck disable=SC2086  # one word per option is meant
     "$work/$1/bin/python" -m pip --disable-pip-version-check install --quiet $2
 }
 

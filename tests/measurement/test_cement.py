@@ -68,7 +68,7 @@ def test_volume_does_not_depend_on_blur_or_plateau(spacing: tuple[float, float, 
     assert not cement.piece.any()
 
 
-@pytest.mark.parametrize("hu", [3300.0, 3700.0])
+@pytest.mark.parametrize("hu", [3300.0, 3700.0, 4500.0, 5500.0])
 def test_clipped_cement_keeps_its_volume_and_warns(hu: float) -> None:
     cement = found(phantom(INSIDE, blur_mm=1.0, cement_hu=hu))
     assert cement.volume_ml(cement.vertebra == 1).value == pytest.approx(ball_ml(8.5), rel=0.05)

@@ -115,6 +115,13 @@ def test_a_disc_reaches_as_far_as_it_is_seen_before_its_body() -> None:
     assert leak.compartment is Compartment.DISC_INFERIOR
 
 
+def test_a_disc_reaches_as_far_as_the_plate_of_the_next_body() -> None:
+    ball = ((0.0, -19.5, -16.5), 2.5, 0)
+    for depth_mm, place in ((33.0, Compartment.PREVERTEBRAL), (46.0, Compartment.DISC_INFERIOR)):
+        shapes = [normal_shape(27.0), normal_shape(28.0, depth_mm=depth_mm)]
+        assert only_leak(SpinePhantom(shapes=shapes, balls=(INSIDE, ball))).compartment is place
+
+
 def test_a_canal_that_was_inferred_has_no_filled_share() -> None:
     made = phantom(INSIDE, ((0.0, 24.0, 1.0), 4.0, 0))
     (leak,) = measured(made, segmentation=replace(made.segmentation(), canal_is_inferred=True)).leaks
